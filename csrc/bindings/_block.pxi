@@ -1,0 +1,98 @@
+# Blocks of byte planes, and the parts of Huffman coding that tests look at.
+
+CODEC_AUTO = TSR_CODEC_AUTO
+CODEC_HUFFMAN = TSR_CODEC_HUFFMAN
+CODEC_RAW = TSR_CODEC_RAW
+FILTER_CHOOSE = TSR_FILTER_CHOOSE
+BLOCK_CONTENT_MAX = TSR_BLOCK_CONTENT_MAX
+
+
+def encode_block(const uint8_t[::1] content not None, int typesize=1, int filter=TSR_FILTER_CHOOSE,
+                 int codec=TSR_CODEC_AUTO):
+    """Code one block of byte planes.
+
+    Parameters
+    ----------
+    content : buffer of bytes
+        1 to `BLOCK_CONTENT_MAX` bytes, at least `typesize`.
+    typesize : {1, 2, 4, 8}
+    filter : int
+        0 to 2 as in the format, or `FILTER_CHOOSE`.
+    codec : int
+        One of the `CODEC_` constants.
+
+    Returns
+    -------
+    shape : int
+        The block header's shape byte.
+    payload : bytes
+    """
+    cdef size_t size = <size_t>content.shape[0], bound, n_written = 0
+    cdef uint8_t shape = 0
+    cdef Workspace workspace, room
+    cdef int rc
+    if typesize not in (1, 2, 4, 8) or not typesize <= size <= TSR_BLOCK_CONTENT_MAX:
+        raise ValueError("a block needs a type size of 1, 2, 4 or 8 and so many bytes to 1 MiB")
+    if not (0 <= filter <= 2 or filter == TSR_FILTER_CHOOSE) or not 0 <= codec <= TSR_CODEC_RAW:
+        raise ValueError("unknown filter or codec")
+    bound = tsr_block_encode_bound(size)
+    workspace = Workspace(tsr_block_workspace_size(size))
+    room = Workspace(bound)
+    with nogil:
+        rc = tsr_block_encode(<uint8_t *>room.at, bound, &content[0], size, typesize, filter, codec,
+                              workspace.at, &n_written, &shape)
+    check(rc, 0)
+    return shape, PyBytes_FromStringAndSize(<char *>room.at, <Py_ssize_t>n_written)
+
+
+def decode_block(const uint8_t[::1] payload not None, int shape, uint8_t[::1] out not None):
+    """Decode one block's payload into all of `out`.
+
+    Raises
+    ------
+    CorruptDataError, UnsupportedFormatError
+        The contents of `out` are then unspecified.
+    """
+    cdef size_t size = <size_t>out.shape[0], n_payload = <size_t>payload.shape[0], fault = 0
+    cdef const uint8_t *src = &payload[0] if n_payload else NULL
+    cdef Workspace workspace
+    cdef int rc
+    if not 1 <= size <= TSR_BLOCK_CONTENT_MAX or not 0 <= shape <= 255:
+        raise ValueError("a block holds 1 byte to 1 MiB")
+    workspace = Workspace(tsr_block_workspace_size(size) if shape & 3 else 1)
+    with nogil:
+        rc = tsr_block_decode(&out[0], size, src, n_payload, <uint8_t>shape, workspace.at, &fault)
+    check(rc, fault)
+
+
+def inspect_block(const uint8_t[::1] payload not None, int shape, size_t content_size):
+    """List (mode, size in bytes) of each plane of a block."""
+    cdef tsr_plane_info planes[8]
+    cdef int n_planes = 0
+    cdef size_t n_payload = <size_t>payload.shape[0]
+    check(tsr_block_inspect(&payload[0] if n_payload else NULL, n_payload, content_size,
+                            <uint8_t>shape, planes, &n_planes), 0)
+    return [(planes[p].mode, planes[p].size) for p in range(n_planes)]
+
+
+def histogram(const uint8_t[::1] data not None):
+    """Count each byte value: a list of 256 counts."""
+    cdef uint32_t counts[256]
+    cdef size_t size = <size_t>data.shape[0]
+    if size >> 32:
+        raise ValueError("too long to count in 32 bits")
+    with nogil:
+        tsr_huffman_histogram(counts, &data[0] if size else NULL, size)
+    return [counts[s] for s in range(256)]
+
+
+def code_lengths(counts):
+    """Optimal code lengths of at most 11 bits for 256 counts that add up to at most 2**20."""
+    cdef uint32_t c_counts[256]
+    cdef uint8_t lengths[256]
+    if len(counts) != 256 or sum(counts) > TSR_BLOCK_CONTENT_MAX or sum(1 for c in counts if c) < 2:
+        raise ValueError("256 counts with two symbols or more and a sum of at most 2**20 are needed")
+    for s in range(256):
+        c_counts[s] = counts[s]
+    tsr_huffman_code_lengths(lengths, c_counts)
+    return [lengths[s] for s in range(256)]

@@ -1,0 +1,34 @@
+# The one place that turns a result of the C core into an exception.
+
+cdef int check(int rc, size_t fault) except -1:
+    if rc == TSR_OK:
+        return 0
+    raise result_error(rc, fault)
+
+
+def result_error(int rc, size_t fault):
+    """Make the exception for a result code of the C core.
+
+    Parameters
+    ----------
+    rc : int
+        A `tsr_result` other than `TSR_OK`.
+    fault : int
+        Offset in bytes of the fault in the block's payload.
+
+    Returns
+    -------
+    Exception
+    """
+    text = tsr_result_text(rc).decode("ascii")
+    if rc == TSR_ERR_DST_TOO_SMALL:
+        return BufferError(text)
+    message = f"{text} (at byte {fault} of a block's payload)"
+    if rc == TSR_ERR_SHAPE or rc == TSR_ERR_MODE:
+        return UnsupportedFormatError(message)
+    return CorruptDataError(message)
+
+
+def result_codes():
+    """Every result code of the C core but `TSR_OK`, for tests."""
+    return list(range(-1, TSR_RESULT_LAST - 1, -1))

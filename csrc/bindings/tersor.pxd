@@ -1,0 +1,45 @@
+# cython: language_level=3
+from libc.stdint cimport uint8_t, uint32_t
+
+
+cdef extern from "tersor.h" nogil:
+    ctypedef int tsr_result
+    enum:
+        TSR_OK
+        TSR_ERR_DST_TOO_SMALL
+        TSR_ERR_SHAPE
+        TSR_ERR_MODE
+        TSR_RESULT_LAST
+        TSR_CPU_PATHS
+        TSR_BLOCK_CONTENT_MAX
+        TSR_CODEC_AUTO
+        TSR_CODEC_HUFFMAN
+        TSR_CODEC_RAW
+        TSR_FILTER_CHOOSE
+        TSR_HUFFMAN_MAX_LENGTH
+
+    const char *tsr_result_text(int result)
+
+    const char *tsr_cpu_path_name(int path)
+    int tsr_cpu_has(int path)
+    int tsr_cpu_best()
+    int tsr_cpu_select(int path)
+    int tsr_cpu_selected()
+    int tsr_huffman_kernel_path()
+    int tsr_planes_kernel_path()
+
+    size_t tsr_block_encode_bound(size_t src_len)
+    size_t tsr_block_workspace_size(size_t content_len)
+    tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, size_t src_len, int typesize,
+                                int filter, int codec, void *workspace, size_t *n_written, uint8_t *shape)
+    tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, size_t src_len, uint8_t shape,
+                                void *workspace, size_t *fault)
+
+    ctypedef struct tsr_plane_info:
+        uint8_t mode
+        uint32_t size
+    tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_len, uint8_t shape,
+                                 tsr_plane_info *planes, int *n_planes)
+
+    void tsr_huffman_histogram(uint32_t *counts, const uint8_t *src, size_t src_len)
+    void tsr_huffman_code_lengths(uint8_t *lengths, const uint32_t *counts)

@@ -1,0 +1,40 @@
+/* What differs between compilers and machines, in one place. */
+#ifndef TSR_COMPILER_H
+#define TSR_COMPILER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define TSR_X86 1
+#else
+#define TSR_X86 0
+#endif
+
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define TSR_ARM64 1
+#else
+#define TSR_ARM64 0
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+/* MSVC accepts every intrinsic everywhere, so it needs no target attribute. */
+#define TSR_TARGET(features)
+#define TSR_INLINE static __forceinline
+#define TSR_LIKELY(x) (x)
+#define TSR_UNLIKELY(x) (x)
+#define TSR_RESTRICT __restrict
+#else
+#define TSR_TARGET(features) __attribute__((target(features)))
+#define TSR_INLINE static inline __attribute__((always_inline))
+#define TSR_LIKELY(x) __builtin_expect(!!(x), 1)
+#define TSR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define TSR_RESTRICT __restrict__
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "tersor's kernels are written for little-endian machines"
+#endif
+
+#endif

@@ -1,0 +1,214 @@
+/* From a plane of bytes to Huffman data: layout, scalar kernels, and the choice of mode. */
+#include "huffman_internal.h"
+
+/* Below these sizes the fixed cost of lanes (about 120 bytes a stream) weighs more than their speed. */
+#define LANES_MIN ((size_t)8 << 10)
+#define LANES_TWICE_MIN ((size_t)64 << 10)
+
+/* Eight tables, so that equal bytes close together do not wait for each other's store. */
+void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len) {
+    uint32_t tables[8][256];
+    memset(tables, 0, sizeof tables);
+    size_t i = 0;
+    for (; i + 16 <= src_len; i += 16) {
+        uint64_t a, b;
+        memcpy(&a, src + i, 8);
+        memcpy(&b, src + i + 8, 8);
+        for (int k = 0; k < 8; k++) {
+            tables[k][(uint8_t)(a >> (8 * k))]++;
+            tables[k][(uint8_t)(b >> (8 * k))]++;
+        }
+    }
+    for (; i < src_len; i++) tables[0][src[i]]++;
+    for (int s = 0; s < 256; s++) {
+        uint32_t sum = 0;
+        for (int k = 0; k < 8; k++) sum += tables[k][s];
+        counts[s] = sum;
+    }
+}
+
+static uint8_t *encode_lanes_scalar(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
+                                    lane_states *states, uint8_t *words_end) {
+    uint8_t *words = words_end;
+    uint32_t bits[LANES], n_bits[LANES];
+    for (int k = 0; k < LANES; k++) {
+        bits[k] = (uint32_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1];
+        n_bits[k] = 16u + states->n_front[k & 1][k >> 1];
+    }
+    for (size_t step = n_steps; step-- > 0;) {
+        const uint8_t *in = src + step * LANES;
+        for (int parity = 1; parity >= 0; parity--) {
+            for (int k = LANES - 2 + parity; k >= 0; k -= 2) {
+                const unsigned entry = codewords->entry[in[k]];
+                const unsigned length = entry >> 12;
+                const uint64_t joined = (uint64_t)(entry & 0xFFF) << n_bits[k] | bits[k];
+                const unsigned n = n_bits[k] + length;
+                const unsigned emit = n >> 5 << 4; /* 16 when n >= 32, else 0 */
+                /* Storing always and moving the pointer only when due leaves no branch to mispredict;
+                 * the bytes below `words` are free: they belong to words not yet written, or to the slack. */
+                tsr_store16(words - 2, (uint16_t)bits[k]);
+                words -= emit >> 3;
+                bits[k] = (uint32_t)(joined >> emit);
+                n_bits[k] = n - emit;
+            }
+        }
+    }
+    for (int k = 0; k < LANES; k++) {
+        states->low[k & 1][k >> 1] = (uint16_t)bits[k];
+        states->front[k & 1][k >> 1] = (uint16_t)(bits[k] >> 16);
+        states->n_front[k & 1][k >> 1] = (uint16_t)(n_bits[k] - 16);
+    }
+    return words;
+}
+
+const huffman_kernels tsr_huffman_scalar = {
+    TSR_CPU_SCALAR,
+    tsr_huffman_histogram_scalar,
+    encode_lanes_scalar,
+    tsr_huffman_decode_lanes_scalar,
+};
+
+static const huffman_kernels *active = &tsr_huffman_scalar;
+
+const huffman_kernels *tsr_huffman_active(void) { return active; }
+
+void tsr_huffman_install(int path) {
+#if TSR_X86
+    if (path == TSR_CPU_AVX512) {
+        active = &tsr_huffman_avx512;
+        return;
+    }
+#endif
+    (void)path;
+    active = &tsr_huffman_scalar;
+}
+
+int tsr_huffman_kernel_path(void) { return active->path; }
+
+void tsr_huffman_histogram(uint32_t counts[256], const uint8_t *src, size_t src_len) {
+    active->histogram(counts, src, src_len);
+}
+
+/* Writes bit strings, most significant bit first. The eight bytes at `at` must be writable. */
+typedef struct bit_writer {
+    uint8_t *at;
+    uint64_t bits; /* left-aligned */
+    unsigned n;    /* < 8 between calls, so at most 63 within one */
+} bit_writer;
+
+/* `value` has at most `length` <= 56 bits. */
+TSR_INLINE void put_bits(bit_writer *w, uint64_t value, unsigned length) {
+    w->n += length;
+    w->bits |= value << (64 - w->n);
+    tsr_store64_be(w->at, w->bits);
+    const unsigned n_bytes = w->n >> 3;
+    w->at += n_bytes;
+    w->bits <<= 8 * n_bytes;
+    w->n &= 7;
+}
+
+static uint8_t *finish_bits(bit_writer *w) { return w->at + (w->n > 0); }
+
+static uint8_t *encode_one_lane(uint8_t *dst, const huffman_codewords *codewords, const uint8_t *src,
+                                size_t n) {
+    bit_writer w = {dst, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        uint64_t joined = 0;
+        unsigned length = 0;
+        for (int k = 0; k < 4; k++) {
+            const unsigned entry = codewords->entry[src[i + k]];
+            joined = joined << (entry >> 12) | (entry & 0xFFF);
+            length += entry >> 12;
+        }
+        put_bits(&w, joined, length);
+    }
+    for (; i < n; i++) put_bits(&w, codewords->entry[src[i]] & 0xFFF, codewords->entry[src[i]] >> 12);
+    return finish_bits(&w);
+}
+
+/* Encoder start: the last 64 to 127 bytes of a stream fill the lanes' first 16 bits. */
+static void states_from_tail(lane_states *states, const uint8_t *tail, size_t n_tail) {
+    uint8_t padded[TAIL_BYTES] = {0};
+    memcpy(padded, tail, n_tail);
+    memset(states, 0, sizeof *states);
+    for (int k = 0; k < LANES; k++)
+        states->low[k & 1][k >> 1] = (uint16_t)(padded[2 * k] << 8 | padded[2 * k + 1]);
+}
+
+static uint8_t *write_states(uint8_t *dst, const lane_states *states) {
+    bit_writer w = {dst, 0, 0};
+    for (int k = 0; k < LANES; k++) {
+        const unsigned n_front = states->n_front[k & 1][k >> 1];
+        const uint64_t bits = (uint64_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1];
+        put_bits(&w, (uint64_t)n_front << (16 + n_front) | bits, 20 + n_front);
+    }
+    return finish_bits(&w);
+}
+
+/* Words are made from the end of the room for them, the last stream's first, so that they lie in order;
+ * then they move down to where they belong, and the states follow. */
+static uint8_t *encode_lanes(uint8_t *dst, uint8_t *dst_end, const huffman_codewords *codewords,
+                             const uint8_t *src, size_t n, int n_streams) {
+    const size_t n_first = n_streams == 1 ? 0 : n / 128 * 64;
+    const size_t starts[2] = {n_streams == 1 ? 0 : n_first, 0};
+    lane_states states[2];
+    uint8_t *words = dst_end;
+    size_t end = n;
+    for (int i = 0; i < n_streams; i++) { /* last stream first */
+        const size_t start = starts[i], length = end - start, n_tail = 64 + length % 64;
+        const int stream = n_streams - 1 - i;
+        states_from_tail(&states[stream], src + end - n_tail, n_tail);
+        uint8_t *first = active->encode_lanes(codewords, src + start, (length - n_tail) / LANES,
+                                              &states[stream], words);
+        tsr_store24(dst + 3 * stream, (uint32_t)((size_t)(words - first) / 2));
+        words = first;
+        end = start;
+    }
+    dst += 3 * n_streams;
+    const size_t n_words_bytes = (size_t)(dst_end - words);
+    memmove(dst, words, n_words_bytes);
+    dst += n_words_bytes;
+    for (int stream = 0; stream < n_streams; stream++) dst = write_states(dst, &states[stream]);
+    return dst;
+}
+
+static size_t store_raw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *mode) {
+    memcpy(dst, src, n);
+    *mode = PLANE_RAW;
+    return n;
+}
+
+size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, uint8_t *mode) {
+    uint32_t counts[256];
+    uint8_t lengths[256], table[TABLE_BYTES_MAX];
+    huffman_codewords codewords;
+
+    if (codec == TSR_CODEC_RAW) return store_raw(dst, src, n, mode);
+    active->histogram(counts, src, n);
+    if (counts[src[0]] == n) {
+        dst[0] = src[0];
+        *mode = PLANE_SINGLE;
+        return 1;
+    }
+    tsr_huffman_code_lengths(lengths, counts);
+    uint64_t n_bits = 0;
+    for (int s = 0; s < 256; s++) n_bits += (uint64_t)counts[s] * lengths[s];
+    const size_t n_table = tsr_huffman_table_write(table, lengths);
+    const size_t least = n_table + (size_t)((n_bits + 7) / 8);
+    if (least >= n) return store_raw(dst, src, n, mode);
+
+    tsr_huffman_codewords(&codewords, lengths);
+    memcpy(dst, table, n_table);
+    uint8_t *end;
+    if (n < LANES_MIN) {
+        *mode = PLANE_ONE_LANE;
+        end = encode_one_lane(dst + n_table, &codewords, src, n);
+    } else {
+        *mode = n < LANES_TWICE_MIN ? PLANE_LANES : PLANE_LANES_TWICE;
+        end = encode_lanes(dst + n_table, dst + n + TSR_HUFFMAN_PLANE_SLACK, &codewords, src, n,
+                           *mode == PLANE_LANES ? 1 : 2);
+    }
+    const size_t size = (size_t)(end - dst);
+    return size < n ? size : store_raw(dst, src, n, mode);
+}

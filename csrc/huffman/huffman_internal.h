@@ -1,0 +1,102 @@
+/* Shared by the Huffman sources: the code, the lanes, and the table of kernels. */
+#ifndef TSR_HUFFMAN_INTERNAL_H
+#define TSR_HUFFMAN_INTERNAL_H
+
+#include "tersor.h"
+#include "tsr_bits.h"
+
+#define MAX_LENGTH TSR_HUFFMAN_MAX_LENGTH
+#define LANES 64
+
+/* A 256-entry code table takes at most 128 bytes as nibbles. */
+#define TABLE_BYTES_MAX 128
+/* Lane states: 4 + 16 to 4 + 31 bits a lane. */
+#define STATES_BYTES_MIN (LANES * 20 / 8)
+#define STATES_BYTES_MAX (LANES * 35 / 8)
+/* Bytes of the tail that travel in the lanes' last 16 bits. */
+#define TAIL_BYTES (2 * LANES)
+
+/* How far past the words of a lane stream a decoding step may read: 64 words. The lane states that
+ * follow the words are longer than that, so every such read stays inside the plane. */
+#define STEP_OVERREAD (2 * LANES)
+
+typedef enum plane_mode {
+    PLANE_RAW = 0,
+    PLANE_SINGLE = 1,
+    PLANE_ONE_LANE = 2,
+    PLANE_LANES = 3,
+    PLANE_LANES_TWICE = 4
+} plane_mode;
+
+/* A canonical code, complete and validated. */
+typedef struct huffman_code {
+    uint8_t lengths[256];
+    uint8_t sorted[256];                  /* symbols by (length, value) */
+    uint16_t first_code[MAX_LENGTH + 2];  /* by length; undefined where no code has it */
+    uint16_t first_index[MAX_LENGTH + 2]; /* of the first symbol of this length or more, in sorted */
+    /* First code of this length or more, left-aligned to 16 bits; 0x10000 past the last. */
+    uint32_t limit[MAX_LENGTH + 2];
+    int max_length; /* longest in use */
+} huffman_code;
+
+/* An encoder's view: length << 12 | code. */
+typedef struct huffman_codewords {
+    uint16_t entry[256];
+} huffman_codewords;
+
+/*
+ * The 64 lane states, even lanes apart from odd ones as the vector kernels hold them: lane k is
+ * [k & 1][k >> 1]. The buffer's m valid bits, 16 <= m < 32, are the low 16 in `low` and the other
+ * m - 16, which are its front, in the low end of `front`.
+ */
+typedef struct lane_states {
+    uint16_t front[2][LANES / 2];
+    uint16_t low[2][LANES / 2];
+    uint16_t n_front[2][LANES / 2]; /* m - 16 */
+} lane_states;
+
+/* One stream while it is decoded. */
+typedef struct lane_stream {
+    lane_states states;
+    const uint8_t *words; /* next word */
+    const uint8_t *words_end;
+    uint8_t *dst;
+    size_t n_steps;
+} lane_stream;
+
+typedef struct huffman_kernels {
+    int path;
+    void (*histogram)(uint32_t counts[256], const uint8_t *src, size_t src_len);
+    /* Codes n_steps * 64 bytes backwards from `states`, writing words downwards from words_end;
+     * returns where the first word is. The caller provides room for all the bits. */
+    uint8_t *(*encode_lanes)(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
+                             lane_states *states, uint8_t *words_end);
+    /* Decodes every step of n_streams (1 or 2) streams, leaving states and words where the last step
+     * left them. Stops early, with words > words_end, when a stream runs out of words. Two streams
+     * have step counts that differ by at most one. STEP_OVERREAD bytes after words_end are
+     * readable. */
+    void (*decode_lanes)(const huffman_code *code, lane_stream *streams, int n_streams);
+} huffman_kernels;
+
+extern const huffman_kernels tsr_huffman_scalar;
+#if TSR_X86
+extern const huffman_kernels tsr_huffman_avx512;
+#endif
+
+const huffman_kernels *tsr_huffman_active(void);
+
+/* Scalar pieces that vector kernels fall back to. */
+void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len);
+void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *streams, int n_streams);
+
+/* huffman_table.c */
+void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]);
+size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);
+tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read);
+
+/* Codes one plane into dst, which has n + TSR_HUFFMAN_PLANE_SLACK bytes; returns the size (<= n). */
+#define TSR_HUFFMAN_PLANE_SLACK (TABLE_BYTES_MAX + 6 + 2 * STATES_BYTES_MAX + 8)
+size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, uint8_t *mode);
+tsr_result tsr_huffman_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode);
+
+#endif

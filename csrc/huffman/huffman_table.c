@@ -1,0 +1,208 @@
+/* From counts to code lengths, from lengths to codes, and code tables in and out. */
+#include "huffman_internal.h"
+
+/* Symbols with a count, by (count, symbol). Returns how many. Stable radix sort on the count's three
+ * bytes: symbols start in order. */
+static int sort_symbols(uint32_t weights[256], uint8_t symbols[256], const uint32_t counts[256]) {
+    uint32_t a[256], b[256]; /* count << 8 | symbol: counts are at most 2^20 */
+    uint32_t *from = a, *to = b;
+    uint32_t all = 0;
+    int n = 0;
+    for (uint32_t s = 0; s < 256; s++) {
+        if (!counts[s]) continue;
+        a[n++] = counts[s] << 8 | s;
+        all |= counts[s];
+    }
+    for (int shift = 8; shift < 32 && all >> (shift - 8); shift += 8) {
+        uint16_t start[257] = {0};
+        for (int i = 0; i < n; i++) start[(from[i] >> shift & 255) + 1]++;
+        for (int d = 0; d < 255; d++) start[d + 1] = (uint16_t)(start[d + 1] + start[d]);
+        for (int i = 0; i < n; i++) to[start[from[i] >> shift & 255]++] = from[i];
+        uint32_t *t = from;
+        from = to;
+        to = t;
+    }
+    for (int i = 0; i < n; i++) {
+        weights[i] = from[i] >> 8;
+        symbols[i] = (uint8_t)from[i];
+    }
+    return n;
+}
+
+/*
+ * Package-merge (Larmore & Hirschberg 1990). Level l's list merges the symbols with the packages made
+ * of neighbouring pairs of level l - 1; the code is read off the first 2n - 2 items of the last level.
+ * All that the way back needs is how many of the first k items of a level are symbols, so that count
+ * is kept instead of the items.
+ */
+void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
+    uint32_t weights[257], list[512], packages[257];
+    uint8_t symbols[256];
+    static const uint32_t infinite = UINT32_MAX;
+    uint16_t n_symbols_before[MAX_LENGTH][513]; /* among the first k items */
+
+    const int n = sort_symbols(weights, symbols, counts);
+    const int n_items = 2 * n - 2;
+    memset(lengths, 0, 256);
+    weights[n] = infinite;
+
+    int n_packages = 0;
+    for (int level = 0; level < MAX_LENGTH; level++) {
+        const int n_list = n + n_packages < n_items ? n + n_packages : n_items;
+        uint16_t *before = n_symbols_before[level];
+        int i = 0, j = 0;
+        packages[n_packages] = infinite;
+        for (int k = 0; k < n_list; k++) {
+            const uint32_t symbol = weights[i], package = packages[j];
+            const int take_symbol = symbol <= package;
+            before[k] = (uint16_t)i;
+            list[k] = take_symbol ? symbol : package;
+            i += take_symbol;
+            j += 1 - take_symbol;
+        }
+        before[n_list] = (uint16_t)i;
+        n_packages = n_list / 2;
+        for (int k = 0; k < n_packages; k++) packages[k] = list[2 * k] + list[2 * k + 1];
+    }
+
+    uint8_t by_rank[256] = {0};
+    int k = n_items;
+    for (int level = MAX_LENGTH - 1; level >= 0 && k > 0; level--) {
+        const int n_symbols = n_symbols_before[level][k];
+        for (int r = 0; r < n_symbols; r++) by_rank[r]++;
+        k = 2 * (k - n_symbols);
+    }
+    for (int r = 0; r < n; r++) lengths[symbols[r]] = by_rank[r];
+}
+
+/* First code of each length, not aligned; complete codes only. */
+static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_length[MAX_LENGTH + 1]) {
+    uint32_t code = 0;
+    for (int l = 1; l <= MAX_LENGTH; l++) {
+        first[l] = (uint16_t)code;
+        code = (code + n_of_length[l]) << 1;
+    }
+}
+
+void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]) {
+    uint16_t n_of_length[MAX_LENGTH + 1] = {0}, next[MAX_LENGTH + 2];
+    for (int s = 0; s < 256; s++) n_of_length[lengths[s]]++;
+    first_codes(next, n_of_length);
+    for (int s = 0; s < 256; s++) {
+        const int l = lengths[s];
+        codewords->entry[s] = l ? (uint16_t)(l << 12 | next[l]++) : 0;
+    }
+}
+
+enum { NIBBLE_ABSENT_SHORT = 12, NIBBLE_ABSENT_LONG = 13, NIBBLE_REPEAT = 14 };
+
+size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]) {
+    size_t n = 0; /* nibbles */
+    dst[0] = 0;
+#define PUT(nibble)                                               \
+    do {                                                          \
+        if (n & 1) dst[n >> 1] |= (uint8_t)(nibble);              \
+        else dst[n >> 1] = (uint8_t)((unsigned)(nibble) << 4);    \
+        n++;                                                      \
+    } while (0)
+    for (int s = 0; s < 256;) {
+        int run = 1;
+        while (s + run < 256 && lengths[s + run] == lengths[s]) run++;
+        const int length = lengths[s];
+        s += run;
+        if (length) {
+            PUT(length);
+            for (run--; run >= 3;) {
+                const int repeat = run < 18 ? run : 18;
+                PUT(NIBBLE_REPEAT);
+                PUT(repeat - 3);
+                run -= repeat;
+            }
+            while (run-- > 0) PUT(length);
+            continue;
+        }
+        while (run >= 18) {
+            const int absent = run < 273 ? run : 273;
+            PUT(NIBBLE_ABSENT_LONG);
+            PUT((absent - 18) >> 4);
+            PUT((absent - 18) & 15);
+            run -= absent;
+        }
+        while (run >= 2) {
+            const int absent = run < 17 ? run : 17;
+            PUT(NIBBLE_ABSENT_SHORT);
+            PUT(absent - 2);
+            run -= absent;
+        }
+        if (run) PUT(0);
+    }
+#undef PUT
+    return (n + 1) / 2;
+}
+
+static tsr_result read_lengths(uint8_t lengths[256], const uint8_t *src, size_t src_len, size_t *n_read) {
+    const size_t n_nibbles = 2 * src_len;
+    size_t at = 0;
+    int s = 0, last = 0;
+    while (s < 256) {
+        int run = 1, length;
+        /* No form has more than three nibbles; those past the end read as zero and are refused below. */
+        unsigned nibbles[3] = {0, 0, 0};
+        for (size_t i = 0; i < 3 && at + i < n_nibbles; i++)
+            nibbles[i] = (at + i) & 1 ? src[(at + i) >> 1] & 15u : src[(at + i) >> 1] >> 4;
+        if (nibbles[0] <= MAX_LENGTH) {
+            length = last = (int)nibbles[0];
+            at += 1;
+        } else if (nibbles[0] == NIBBLE_ABSENT_SHORT) {
+            length = last = 0;
+            run = (int)nibbles[1] + 2;
+            at += 2;
+        } else if (nibbles[0] == NIBBLE_ABSENT_LONG) {
+            length = last = 0;
+            run = (int)(nibbles[1] << 4 | nibbles[2]) + 18;
+            at += 3;
+        } else if (nibbles[0] == NIBBLE_REPEAT && last) {
+            length = last;
+            run = (int)nibbles[1] + 3;
+            at += 2;
+        } else {
+            return TSR_ERR_TABLE_NIBBLE;
+        }
+        if (at > n_nibbles) return TSR_ERR_TABLE_TRUNCATED;
+        if (run > 256 - s) return TSR_ERR_TABLE_OVERRUN;
+        memset(lengths + s, length, (size_t)run);
+        s += run;
+    }
+    if (at & 1 && src[at >> 1] & 15) return TSR_ERR_PADDING;
+    *n_read = (at + 1) / 2;
+    return TSR_OK;
+}
+
+tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read) {
+    const tsr_result rc = read_lengths(code->lengths, src, src_len, n_read);
+    if (rc != TSR_OK) return rc;
+
+    uint16_t n_of_length[MAX_LENGTH + 1] = {0};
+    for (int s = 0; s < 256; s++) n_of_length[code->lengths[s]]++;
+    uint32_t used = 0;
+    code->max_length = 0;
+    for (int l = 1; l <= MAX_LENGTH; l++) {
+        used += (uint32_t)n_of_length[l] << (MAX_LENGTH - l);
+        if (n_of_length[l]) code->max_length = l;
+    }
+    if (used > 1u << MAX_LENGTH) return TSR_ERR_CODE_OVERSUBSCRIBED;
+    if (used < 1u << MAX_LENGTH) return TSR_ERR_CODE_INCOMPLETE;
+
+    first_codes(code->first_code, n_of_length);
+    uint16_t next[MAX_LENGTH + 2];
+    uint16_t index = 0;
+    for (int l = 1; l <= MAX_LENGTH + 1; l++) {
+        code->first_index[l] = next[l] = index;
+        code->limit[l] = l <= code->max_length ? (uint32_t)code->first_code[l] << (16 - l) : 0x10000u;
+        if (l <= MAX_LENGTH) index = (uint16_t)(index + n_of_length[l]);
+    }
+    memset(code->sorted, 0, sizeof code->sorted);
+    for (int s = 0; s < 256; s++)
+        if (code->lengths[s]) code->sorted[next[code->lengths[s]]++] = (uint8_t)s;
+    return TSR_OK;
+}

@@ -1,0 +1,132 @@
+/*
+ * tersor's C core: the one header that bindings see.
+ *
+ * General rules
+ *   - Nothing here allocates, prints, aborts or keeps a reference: the caller owns every buffer,
+ *     workspace included, and may free it when the call returns.
+ *   - Calls are reentrant. Only tsr_cpu_select() changes global state; call it before the others.
+ *   - Input bytes are untrusted. A decoder reads inside [src, src + src_len) and writes inside
+ *     [dst, dst + dst_len) and its workspace, whatever the bytes are.
+ *   - On any result but TSR_OK the contents of dst and workspace are unspecified.
+ *   - Buffers must not overlap. Sizes are in bytes unless a name says otherwise.
+ */
+#ifndef TERSOR_H
+#define TERSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Results. Append only: bindings map each number. tsr_result_text() has a sentence for each. */
+typedef enum tsr_result {
+    TSR_OK = 0,
+    TSR_ERR_DST_TOO_SMALL = -1,       /* caller's mistake: see the _bound() functions */
+    TSR_ERR_SHAPE = -2,               /* a shape byte that format version 1 does not know */
+    TSR_ERR_MODE = -3,                /* a plane mode that format version 1 does not know */
+    TSR_ERR_PAYLOAD_SIZE = -4,        /* plane sizes do not add up to the payload */
+    TSR_ERR_PLANE_SIZE = -5,          /* a plane's data is too short or too long for its mode */
+    TSR_ERR_TABLE_TRUNCATED = -6,     /* the data ends inside the code table */
+    TSR_ERR_TABLE_NIBBLE = -7,        /* a nibble that means nothing where it stands */
+    TSR_ERR_TABLE_OVERRUN = -8,       /* the table describes more than 256 symbols */
+    TSR_ERR_CODE_OVERSUBSCRIBED = -9, /* the lengths need more code space than there is */
+    TSR_ERR_CODE_INCOMPLETE = -10,    /* the lengths leave bit strings without a symbol */
+    TSR_ERR_STREAM_SHORT = -11,       /* the bits end before the last symbol */
+    TSR_ERR_STREAM_LONG = -12,        /* bits are left over after the last symbol */
+    TSR_ERR_LANE_STATE = -13,         /* lane states do not fit the stream */
+    TSR_ERR_PADDING = -14             /* padding that must be zero is not */
+} tsr_result;
+
+#define TSR_RESULT_LAST TSR_ERR_PADDING
+
+/* A sentence fragment in plain English, never NULL. */
+const char *tsr_result_text(int result);
+
+/* ---- CPU paths ------------------------------------------------------------------------------- */
+
+typedef enum tsr_cpu_path {
+    TSR_CPU_SCALAR = 0,
+    TSR_CPU_AVX2 = 1,
+    TSR_CPU_AVX512 = 2, /* F, BW, DQ, VL, VBMI and VBMI2, with the system saving 512-bit registers */
+    TSR_CPU_NEON = 3
+} tsr_cpu_path;
+
+#define TSR_CPU_PATHS 4
+
+/* "scalar", "avx2", "avx512", "neon"; NULL for a number that is no path. */
+const char *tsr_cpu_path_name(int path);
+/* 1 when this machine and this build can run the path, else 0. */
+int tsr_cpu_has(int path);
+/* The fastest path this machine has. */
+int tsr_cpu_best(void);
+/* Makes all kernels use the path; 0 on success, -1 (nothing changed) when the machine lacks it. */
+int tsr_cpu_select(int path);
+/* The path in use. */
+int tsr_cpu_selected(void);
+/* The path whose Huffman and plane kernels run when `path` is selected: a path without a kernel of
+ * its own for an area uses the next simpler one. */
+int tsr_huffman_kernel_path(void);
+int tsr_planes_kernel_path(void);
+
+/* ---- Blocks of byte planes (docs/format.md, kind 1) -------------------------------------------- */
+
+#define TSR_BLOCK_CONTENT_MAX ((size_t)1 << 20)
+
+typedef enum tsr_codec { TSR_CODEC_AUTO = 0, TSR_CODEC_HUFFMAN = 1, TSR_CODEC_RAW = 2 } tsr_codec;
+
+typedef enum tsr_filter {
+    TSR_FILTER_NONE = 0,
+    TSR_FILTER_ROTATE = 1,
+    TSR_FILTER_DELTA = 2,
+    TSR_FILTER_CHOOSE = 255 /* encoder only: the one that a sample says is smallest */
+} tsr_filter;
+
+/* Destination capacity that tsr_block_encode() needs; more than any finished payload, because planes
+ * are coded in place. */
+size_t tsr_block_encode_bound(size_t src_len);
+/* Workspace of both directions. */
+size_t tsr_block_workspace_size(size_t content_len);
+
+/*
+ * Codes one block. 1 <= src_len <= TSR_BLOCK_CONTENT_MAX; typesize is 1, 2, 4 or 8 and at most src_len;
+ * dst_cap >= tsr_block_encode_bound(src_len); workspace has tsr_block_workspace_size(src_len) bytes.
+ * `filter` other than TSR_FILTER_NONE needs typesize > 1 (TSR_FILTER_CHOOSE allows any). Sets *n_written
+ * to the payload's size and *shape to the block header's shape byte.
+ */
+tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, size_t src_len, int typesize,
+                            int filter, int codec, void *workspace, size_t *n_written, uint8_t *shape);
+
+/*
+ * Decodes one block's payload into exactly dst_len bytes (1 <= dst_len <= TSR_BLOCK_CONTENT_MAX).
+ * workspace has tsr_block_workspace_size(dst_len) bytes. On error *fault is the offset in src of the
+ * plane or header that is wrong.
+ */
+tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, size_t src_len, uint8_t shape,
+                            void *workspace, size_t *fault);
+
+/* What a block's payload says of its planes, without decoding it: planes (1-8), and each one's mode
+ * and size. The same checks as tsr_block_decode() makes before decoding. */
+typedef struct tsr_plane_info {
+    uint8_t mode;
+    uint32_t size;
+} tsr_plane_info;
+
+tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_len, uint8_t shape,
+                             tsr_plane_info planes[8], int *n_planes);
+
+/* ---- Huffman, the parts that tests and teaching look at ------------------------------------------ */
+
+#define TSR_HUFFMAN_MAX_LENGTH 11
+
+/* Byte counts: counts[b] becomes the number of times b occurs. */
+void tsr_huffman_histogram(uint32_t counts[256], const uint8_t *src, size_t src_len);
+/* Optimal code lengths of at most TSR_HUFFMAN_MAX_LENGTH bits. Two or more counts must be non-zero and
+ * their sum at most TSR_BLOCK_CONTENT_MAX. */
+void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+/*
+ * The plane kernels, written once as plain loops that compilers vectorise, and included by each
+ * instruction set's file with
+ *     PLANES_NAME    the table's name
+ *     PLANES_PATH    its tsr_cpu_path
+ *     PLANES_TARGET  the target attribute
+ */
+#include "planes_internal.h"
+
+#define DEFINE_WIDTH(T, W)                                                                              \
+    /* Rotation and zigzag both bring the sign to the low end. */                                       \
+    PLANES_TARGET static T filter_##W(T x, T before, int filter) {                                      \
+        if (filter == TSR_FILTER_ROTATE) return (T)(x << 1 | x >> (W - 1));                             \
+        if (filter == TSR_FILTER_DELTA) {                                                               \
+            const T d = (T)(x - before);                                                                \
+            return (T)((T)(d << 1) ^ (T)(0 - (T)(d >> (W - 1))));                                       \
+        }                                                                                               \
+        return x;                                                                                       \
+    }                                                                                                   \
+    PLANES_TARGET TSR_INLINE void split_##W(uint8_t *const *planes, const uint8_t *TSR_RESTRICT src,    \
+                                            size_t n, int filter) {                                     \
+        uint8_t *TSR_RESTRICT out[W / 8];                                                               \
+        T before = 0;                                                                                   \
+        for (int p = 0; p < W / 8; p++) out[p] = planes[p];                                             \
+        for (size_t i = 0; i < n; i++) {                                                                \
+            T x;                                                                                        \
+            memcpy(&x, src + i * sizeof x, sizeof x);                                                   \
+            const T y = filter_##W(x, before, filter);                                                  \
+            before = x;                                                                                 \
+            for (int p = 0; p < W / 8; p++) out[p][i] = (uint8_t)(y >> (8 * p));                        \
+        }                                                                                               \
+    }                                                                                                   \
+    PLANES_TARGET TSR_INLINE void join_##W(uint8_t *TSR_RESTRICT dst, const uint8_t *const *planes,     \
+                                           size_t n, int filter) {                                      \
+        const uint8_t *TSR_RESTRICT in[W / 8];                                                          \
+        T before = 0;                                                                                   \
+        for (int p = 0; p < W / 8; p++) in[p] = planes[p];                                              \
+        for (size_t i = 0; i < n; i++) {                                                                \
+            T x = 0;                                                                                    \
+            for (int p = 0; p < W / 8; p++) x = (T)(x | (T)((T)in[p][i] << (8 * p)));                   \
+            if (filter == TSR_FILTER_ROTATE) x = (T)(x >> 1 | (T)(x << (W - 1)));                       \
+            if (filter == TSR_FILTER_DELTA)                                                             \
+                before = x = (T)(before + (T)((T)(x >> 1) ^ (T)(0 - (T)(x & 1))));                      \
+            memcpy(dst + i * sizeof x, &x, sizeof x);                                                   \
+        }                                                                                               \
+    }
+
+DEFINE_WIDTH(uint16_t, 16)
+DEFINE_WIDTH(uint32_t, 32)
+DEFINE_WIDTH(uint64_t, 64)
+
+/* A constant filter in each call lets the compiler drop the other branches from the loop. */
+#define BY_FILTER(function, ...)                                                     \
+    do {                                                                             \
+        if (filter == TSR_FILTER_ROTATE) function(__VA_ARGS__, TSR_FILTER_ROTATE);   \
+        else if (filter == TSR_FILTER_DELTA) function(__VA_ARGS__, TSR_FILTER_DELTA);\
+        else function(__VA_ARGS__, TSR_FILTER_NONE);                                 \
+    } while (0)
+
+PLANES_TARGET static void split(uint8_t *const *planes, const uint8_t *src, size_t n, int typesize, int filter) {
+    if (typesize == 2) BY_FILTER(split_16, planes, src, n);
+    else if (typesize == 4) BY_FILTER(split_32, planes, src, n);
+    else BY_FILTER(split_64, planes, src, n);
+}
+
+PLANES_TARGET static void join(uint8_t *dst, const uint8_t *const *planes, size_t n, int typesize, int filter) {
+    if (typesize == 2) BY_FILTER(join_16, dst, planes, n);
+    else if (typesize == 4) BY_FILTER(join_32, dst, planes, n);
+    else BY_FILTER(join_64, dst, planes, n);
+}
+
+const planes_kernels PLANES_NAME = {PLANES_PATH, split, join};
