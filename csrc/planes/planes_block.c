@@ -96,6 +96,7 @@ tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_
     const int typesize = 1 << (shape & 3), filter = shape >> 2;
     if (filter > TSR_FILTER_DELTA || (filter != TSR_FILTER_NONE && typesize == 1)) return TSR_ERR_SHAPE;
     if (content_len < (size_t)typesize) return TSR_ERR_SHAPE;
+    const size_t n = content_len / (size_t)typesize;
     size_t total = (size_t)(PLANE_HEADER * typesize) + content_len % (size_t)typesize;
     if (src_len < total) return TSR_ERR_PAYLOAD_SIZE;
     for (int p = 0; p < typesize; p++) {
@@ -103,6 +104,11 @@ tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_
         planes[p].size = tsr_load24(src + PLANE_HEADER * p + 1);
         if (planes[p].mode > PLANE_LANES_TWICE) return TSR_ERR_MODE;
         total += planes[p].size;
+        /* What a mode needs at the very least, a bit per symbol for Huffman: no claim of content
+         * beyond it gets as far as the allocation of an output. */
+        const size_t size = planes[p].size;
+        if (planes[p].mode == PLANE_RAW ? size != n : planes[p].mode == PLANE_SINGLE ? size != 1 : size < n / 8)
+            return TSR_ERR_PLANE_SIZE;
     }
     *n_planes = typesize;
     return total == src_len ? TSR_OK : TSR_ERR_PAYLOAD_SIZE;
@@ -122,7 +128,7 @@ tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, si
     for (int p = 0; p < typesize; p++) {
         uint8_t *const out = typesize == 1 ? dst : (uint8_t *)workspace + (size_t)p * n;
         *fault = (size_t)(in - src);
-        if (typesize > 1 && info[p].mode == PLANE_RAW && info[p].size == n) {
+        if (typesize > 1 && info[p].mode == PLANE_RAW) {
             planes[p] = in; /* joined straight from the payload */
         } else {
             rc = tsr_huffman_plane_decode(out, n, in, info[p].size, info[p].mode);
