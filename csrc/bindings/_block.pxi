@@ -7,17 +7,24 @@ FILTER_CHOOSE = TSR_FILTER_CHOOSE
 BLOCK_CONTENT_MAX = TSR_BLOCK_CONTENT_MAX
 
 
-def encode_block(const uint8_t[::1] content not None, int typesize=1, int filter=TSR_FILTER_CHOOSE,
-                 int codec=TSR_CODEC_AUTO):
-    """Code one block of byte planes.
+# Most that coding a block may write beyond the block's size while it works.
+BLOCK_ENCODE_SLACK = tsr_block_encode_bound(0)
+
+
+def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not None, int typesize=1,
+                      int filter=TSR_FILTER_CHOOSE, int codec=TSR_CODEC_AUTO):
+    """Code one block of byte planes to the front of `out`.
 
     Parameters
     ----------
     content : buffer of bytes
         1 to `BLOCK_CONTENT_MAX` bytes, at least `typesize`.
+    out : writable buffer of bytes
+        At least `BLOCK_ENCODE_SLACK` bytes longer than `content`; what follows the payload in it is
+        unspecified after.
     typesize : {1, 2, 4, 8}
     filter : int
-        0 to 2 as in the format, or `FILTER_CHOOSE`.
+        0 to 5 as in the format, or `FILTER_CHOOSE`.
     codec : int
         One of the `CODEC_` constants.
 
@@ -25,24 +32,33 @@ def encode_block(const uint8_t[::1] content not None, int typesize=1, int filter
     -------
     shape : int
         The block header's shape byte.
-    payload : bytes
+    n_written : int
+        Size of the payload.
     """
-    cdef size_t size = <size_t>content.shape[0], bound, n_written = 0
+    cdef size_t size = <size_t>content.shape[0], n_written = 0
     cdef uint8_t shape = 0
-    cdef Workspace workspace, room
+    cdef Workspace workspace = block_workspace()
     cdef int rc
-    if typesize not in (1, 2, 4, 8) or not typesize <= size <= TSR_BLOCK_CONTENT_MAX:
+    if typesize not in (1, 2, 4, 8) or not <size_t>typesize <= size <= TSR_BLOCK_CONTENT_MAX:
         raise ValueError("a block needs a type size of 1, 2, 4 or 8 and so many bytes to 1 MiB")
-    if not (0 <= filter <= 2 or filter == TSR_FILTER_CHOOSE) or not 0 <= codec <= TSR_CODEC_RAW:
-        raise ValueError("unknown filter or codec")
-    bound = tsr_block_encode_bound(size)
-    workspace = Workspace(tsr_block_workspace_size(size))
-    room = Workspace(bound)
+    if not (0 <= filter <= TSR_FILTER_DELTA or filter == TSR_FILTER_CHOOSE):
+        raise ValueError("unknown filter")
+    if not 0 <= codec <= TSR_CODEC_RAW:
+        raise ValueError("unknown codec")
+    if out.shape[0] == 0:
+        raise BufferError("the destination is too small")
     with nogil:
-        rc = tsr_block_encode(<uint8_t *>room.at, bound, &content[0], size, typesize, filter, codec,
+        rc = tsr_block_encode(&out[0], <size_t>out.shape[0], &content[0], size, typesize, filter, codec,
                               workspace.at, &n_written, &shape)
     check(rc, 0)
-    return shape, PyBytes_FromStringAndSize(<char *>room.at, <Py_ssize_t>n_written)
+    return shape, n_written
+
+
+def encode_block(content, typesize=1, filter=TSR_FILTER_CHOOSE, codec=TSR_CODEC_AUTO):
+    """Code one block as `encode_block_into` does; returns its shape byte and its payload."""
+    out = bytearray(len(content) + BLOCK_ENCODE_SLACK)
+    shape, size = encode_block_into(content, out, typesize, filter, codec)
+    return shape, bytes(out[:size])
 
 
 def decode_block(const uint8_t[::1] payload not None, int shape, uint8_t[::1] out not None):
@@ -55,11 +71,10 @@ def decode_block(const uint8_t[::1] payload not None, int shape, uint8_t[::1] ou
     """
     cdef size_t size = <size_t>out.shape[0], n_payload = <size_t>payload.shape[0], fault = 0
     cdef const uint8_t *src = &payload[0] if n_payload else NULL
-    cdef Workspace workspace
+    cdef Workspace workspace = block_workspace()
     cdef int rc
     if not 1 <= size <= TSR_BLOCK_CONTENT_MAX or not 0 <= shape <= 255:
         raise ValueError("a block holds 1 byte to 1 MiB")
-    workspace = Workspace(tsr_block_workspace_size(size) if shape & 3 else 1)
     with nogil:
         rc = tsr_block_decode(&out[0], size, src, n_payload, <uint8_t>shape, workspace.at, &fault)
     check(rc, fault)

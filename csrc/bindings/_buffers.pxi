@@ -3,8 +3,11 @@ from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+
+import threading
 
 
 cdef class Bytes1D:
@@ -51,33 +54,54 @@ def byte_view(data, *, bint writable=False):
     return memoryview(Bytes1D(data, writable))
 
 
+cdef extern from "Python.h":
+    PyObject *_new_bytes "PyBytes_FromStringAndSize"(char *, Py_ssize_t) except NULL
+    int _resize_bytes "_PyBytes_Resize"(PyObject **, Py_ssize_t) except -1
+    char *_bytes_at "PyBytes_AS_STRING"(PyObject *)
+
+
 cdef class OutputBytes:
-    """A `bytes` object of known size while it is being filled through a writable buffer."""
-    cdef object content
+    """A `bytes` object while it is being filled through a writable buffer."""
+    cdef PyObject *content  # owned; NULL once it is given away
     cdef Py_ssize_t size
     cdef int exports
 
     def __cinit__(self, Py_ssize_t size):
         if size < 0:
             raise ValueError("size must not be negative")
-        self.content = PyBytes_FromStringAndSize(NULL, size)
+        self.content = _new_bytes(NULL, size)
         self.size = size
+        tsr_memory_expect_fill(_bytes_at(self.content), <size_t>size)
+
+    def __dealloc__(self):
+        Py_XDECREF(self.content)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if self.content is None:
+        if self.content is NULL:
             raise BufferError("the output is finished")
-        PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self.content), self.size, 0, flags)
+        PyBuffer_FillInfo(view, self, _bytes_at(self.content), self.size, 0, flags)
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *view):
         self.exports -= 1
 
-    def finish(self):
-        """Give the bytes away; all views must have been released, and none can be made after."""
-        if self.exports:
-            raise BufferError("the output is still being written")
-        content, self.content = self.content, None
-        return content
+    def finish(self, size=None):
+        """Give away the first `size` bytes (all by default).
+
+        All views must have been released, and none can be made after.
+        """
+        cdef Py_ssize_t n = self.size if size is None else size
+        cdef PyObject *content = self.content
+        if self.exports or content is NULL:
+            raise BufferError("the output is still being written, or finished")
+        if not 0 <= n <= self.size:
+            raise ValueError("size must be within the output")
+        self.content = NULL  # a failed resize frees it
+        if n != self.size and n > 0:
+            _resize_bytes(&content, n)
+        result = <object>content
+        Py_XDECREF(content)
+        return result if n else b""
 
 
 cdef class Workspace:
@@ -91,3 +115,14 @@ cdef class Workspace:
 
     def __dealloc__(self):
         PyMem_RawFree(self.at)
+
+
+_local = threading.local()
+
+
+cdef Workspace block_workspace():
+    """This thread's workspace for blocks, kept because fresh memory costs more than a small block."""
+    workspace = getattr(_local, "workspace", None)
+    if workspace is None:
+        workspace = _local.workspace = Workspace(tsr_block_workspace_size(TSR_BLOCK_CONTENT_MAX))
+    return <Workspace>workspace

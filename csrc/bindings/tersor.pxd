@@ -15,6 +15,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODEC_AUTO
         TSR_CODEC_HUFFMAN
         TSR_CODEC_RAW
+        TSR_FILTER_DELTA
         TSR_FILTER_CHOOSE
         TSR_HUFFMAN_MAX_LENGTH
 
@@ -27,6 +28,8 @@ cdef extern from "tersor.h" nogil:
     int tsr_cpu_selected()
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
+
+    void tsr_memory_expect_fill(void *buffer, size_t size)
 
     size_t tsr_block_encode_bound(size_t src_len)
     size_t tsr_block_workspace_size(size_t content_len)

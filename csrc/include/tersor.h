@@ -70,6 +70,12 @@ int tsr_cpu_selected(void);
 int tsr_huffman_kernel_path(void);
 int tsr_planes_kernel_path(void);
 
+/* ---- Memory ------------------------------------------------------------------------------------ */
+
+/* Asks the system to back a large buffer that is about to be filled with large pages: filling fresh
+ * memory page by page costs more than decoding into it. A hint only; any size is fine. */
+void tsr_memory_expect_fill(void *buffer, size_t size);
+
 /* ---- Blocks of byte planes (docs/format.md, kind 1) -------------------------------------------- */
 
 #define TSR_BLOCK_CONTENT_MAX ((size_t)1 << 20)
@@ -77,9 +83,9 @@ int tsr_planes_kernel_path(void);
 typedef enum tsr_codec { TSR_CODEC_AUTO = 0, TSR_CODEC_HUFFMAN = 1, TSR_CODEC_RAW = 2 } tsr_codec;
 
 typedef enum tsr_filter {
-    TSR_FILTER_NONE = 0,
-    TSR_FILTER_ROTATE = 1,
-    TSR_FILTER_DELTA = 2,
+    TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */
+    TSR_FILTER_ROTATE_MAX = 4,
+    TSR_FILTER_DELTA = 5,
     TSR_FILTER_CHOOSE = 255 /* encoder only: the one that a sample says is smallest */
 } tsr_filter;
 

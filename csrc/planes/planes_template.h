@@ -8,14 +8,13 @@
 #include "planes_internal.h"
 
 #define DEFINE_WIDTH(T, W)                                                                              \
-    /* Rotation and zigzag both bring the sign to the low end. */                                       \
-    PLANES_TARGET static T filter_##W(T x, T before, int filter) {                                      \
-        if (filter == TSR_FILTER_ROTATE) return (T)(x << 1 | x >> (W - 1));                             \
+    PLANES_TARGET TSR_INLINE T filter_##W(T x, T before, int filter) {                                  \
+        if (filter == TSR_FILTER_NONE) return x;                                                        \
         if (filter == TSR_FILTER_DELTA) {                                                               \
             const T d = (T)(x - before);                                                                \
             return (T)((T)(d << 1) ^ (T)(0 - (T)(d >> (W - 1))));                                       \
         }                                                                                               \
-        return x;                                                                                       \
+        return (T)(x << filter | x >> (W - filter));                                                    \
     }                                                                                                   \
     PLANES_TARGET TSR_INLINE void split_##W(uint8_t *const *planes, const uint8_t *TSR_RESTRICT src,    \
                                             size_t n, int filter) {                                     \
@@ -38,9 +37,10 @@
         for (size_t i = 0; i < n; i++) {                                                                \
             T x = 0;                                                                                    \
             for (int p = 0; p < W / 8; p++) x = (T)(x | (T)((T)in[p][i] << (8 * p)));                   \
-            if (filter == TSR_FILTER_ROTATE) x = (T)(x >> 1 | (T)(x << (W - 1)));                       \
             if (filter == TSR_FILTER_DELTA)                                                             \
                 before = x = (T)(before + (T)((T)(x >> 1) ^ (T)(0 - (T)(x & 1))));                      \
+            else if (filter != TSR_FILTER_NONE)                                                         \
+                x = (T)(x >> filter | (T)(x << (W - filter)));                                          \
             memcpy(dst + i * sizeof x, &x, sizeof x);                                                   \
         }                                                                                               \
     }
@@ -49,12 +49,15 @@ DEFINE_WIDTH(uint16_t, 16)
 DEFINE_WIDTH(uint32_t, 32)
 DEFINE_WIDTH(uint64_t, 64)
 
-/* A constant filter in each call lets the compiler drop the other branches from the loop. */
-#define BY_FILTER(function, ...)                                                     \
-    do {                                                                             \
-        if (filter == TSR_FILTER_ROTATE) function(__VA_ARGS__, TSR_FILTER_ROTATE);   \
-        else if (filter == TSR_FILTER_DELTA) function(__VA_ARGS__, TSR_FILTER_DELTA);\
-        else function(__VA_ARGS__, TSR_FILTER_NONE);                                 \
+/* A constant in each call lets the compiler drop the other branches from the loop. */
+#define BY_FILTER(function, ...)                                                       \
+    do {                                                                               \
+        if (filter == TSR_FILTER_NONE) function(__VA_ARGS__, TSR_FILTER_NONE);         \
+        else if (filter == TSR_FILTER_DELTA) function(__VA_ARGS__, TSR_FILTER_DELTA);  \
+        else if (filter == 1) function(__VA_ARGS__, 1);                                \
+        else if (filter == 2) function(__VA_ARGS__, 2);                                \
+        else if (filter == 3) function(__VA_ARGS__, 3);                                \
+        else function(__VA_ARGS__, TSR_FILTER_ROTATE_MAX);                             \
     } while (0)
 
 PLANES_TARGET static void split(uint8_t *const *planes, const uint8_t *src, size_t n, int typesize, int filter) {

@@ -38,22 +38,28 @@ CODECS = {
     "huffman": _native.CODEC_HUFFMAN,
     "raw": _native.CODEC_RAW,
 }
-TYPESIZES = (1, 2, 4, 8)
+
+# Header, and the plane headers of the widest type.
+_BLOCK_OVERHEAD = BLOCK.size + 8 * 4
 
 # Content handed to a worker at a time: enough to make the hand-over cheap.
 _BATCH = 2 << 20
 
 
+# Large blocks spend less on tables and lane states, small ones follow the data more closely.
+_BLOCK_SIZES = {1: 256 << 10, 2: 512 << 10, 4: 512 << 10, 8: 1 << 20}
+
+
 def block_size(typesize: int) -> int:
     """Content of a full block in bytes."""
-    return min((256 << 10) * typesize, _native.BLOCK_CONTENT_MAX)
+    return _BLOCK_SIZES[typesize]
 
 
 def check_options(codec: str, typesize: int) -> None:
     """Raise `ValueError` for a codec or type size that does not exist."""
     if codec not in CODECS:
         raise ValueError(f"unknown codec {codec!r}: choose one of {', '.join(CODECS)}")
-    if typesize not in TYPESIZES:
+    if typesize not in _BLOCK_SIZES:
         raise ValueError(f"typesize must be 1, 2, 4 or 8, not {typesize!r}")
 
 
@@ -90,34 +96,52 @@ class FrameWriter:
         self._codec = CODECS[codec]
         self._threads = threads
         self._index = bytearray()
+        self._buffers: list[bytearray] = []  # free for use by a worker
         self.content_size = 0
 
-    def blocks(self, content: memoryview, typesize: int) -> Iterator[bytes]:
-        """Code content that follows what came before, in blocks, as parts to be joined."""
+    def blocks(self, content: memoryview, typesize: int) -> Iterator[memoryview]:
+        """Code content that follows what came before, in blocks.
+
+        Yields parts of the frame; each is valid until the next is taken, because its memory is used
+        again.
+        """
         size = block_size(typesize)
-        batch = max(_BATCH // size, 1) * size
+        batch = min(max(_BATCH // size, 1) * size, len(content))
+        capacity = batch + -(-batch // size) * _BLOCK_OVERHEAD + _native.BLOCK_ENCODE_SLACK
         start = self.content_size
         self.content_size += len(content)
 
-        def encode(at: int) -> list[bytes]:
-            return [
-                part
-                for b in range(at, min(at + batch, len(content)), size)
-                for part in self._encode_block(content[b : b + size], start + b, typesize)
-            ]
+        def encode(at: int) -> tuple[bytearray, int, bytes]:
+            try:
+                buffer = self._buffers.pop()
+            except IndexError:
+                buffer = bytearray(capacity)
+            if len(buffer) < capacity:
+                buffer = bytearray(capacity)
+            entries = []
+            n = 0
+            with memoryview(buffer) as out:
+                for b in range(at, min(at + batch, len(content)), size):
+                    end = n + self._encode_block(content[b : b + size], start + b, typesize, out[n:])
+                    entries.append(out[n + 2 : n + 2 + ENTRY_SIZE])
+                    n = end
+                return buffer, n, b"".join(entries)
 
-        for parts in ordered_map(encode, range(0, len(content), batch), self._threads):
-            for header in parts[::2]:
-                self._index += header[2:8]
-            yield from parts
+        for buffer, n, entries in ordered_map(encode, range(0, len(content), batch or 1), self._threads):
+            self._index += entries
+            with memoryview(buffer) as view:
+                yield view[:n]
+            self._buffers.append(buffer)
 
-    def _encode_block(self, content: memoryview, offset: int, typesize: int) -> tuple[bytes, bytes]:
+    def _encode_block(self, content: memoryview, offset: int, typesize: int, out: memoryview) -> int:
         size = len(content)
-        shape, payload = _native.encode_block(
-            content, typesize if size >= typesize else 1, codec=self._codec
+        shape, n_payload = _native.encode_block_into(
+            content, out[BLOCK.size :], typesize if size >= typesize else 1, codec=self._codec
         )
-        sizes = size.to_bytes(3, "little"), len(payload).to_bytes(3, "little")
-        return BLOCK.pack(KIND_PLANES, shape, *sizes, xxh3_64_intdigest(content, offset)), payload
+        sizes = size.to_bytes(3, "little"), n_payload.to_bytes(3, "little")
+        check = xxh3_64_intdigest(content, offset)
+        BLOCK.pack_into(out, 0, KIND_PLANES, shape, *sizes, check)
+        return BLOCK.size + n_payload
 
     def end(self) -> bytes:
         """Make the end mark and index."""
@@ -177,9 +201,18 @@ def compress(
     check_options(codec, typesize)
     content = _native.byte_view(data)
     writer = FrameWriter(codec, threads=threads)
-    parts = [pack_header(len(content)), *writer.blocks(content, typesize)]
-    parts.append(writer.end())
-    return b"".join(parts)
+    n_blocks = -(-len(content) // block_size(typesize))
+    bound = HEADER.size + len(content) + n_blocks * (_BLOCK_OVERHEAD + ENTRY_SIZE) + 1 + END.size
+    output = _native.OutputBytes(bound)
+    size = 0
+    with memoryview(output) as out:
+        for parts in ([pack_header(len(content))], writer.blocks(content, typesize)):
+            for part in parts:
+                out[size : size + len(part)] = part
+                size += len(part)
+        end = writer.end()
+        out[size : size + len(end)] = end
+    return output.finish(size + len(end))
 
 
 # ---- Reading ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import _native
+from .errors import CorruptDataError
 from .frame import FrameParser, FrameWriter, block_size, check_options, pack_header
 from .parallel import n_workers
 
@@ -44,7 +45,7 @@ class Compressor:
         self._block_size = block_size(typesize)
         self._writer = FrameWriter(codec, threads=threads)
         self._pending = bytearray()  # less than a block between calls
-        self._out: list[bytes] = [pack_header(None)]
+        self._out = bytearray(pack_header(None))
         self._flushed = False
 
     def compress(self, data: Buffer) -> bytes:
@@ -66,7 +67,7 @@ class Compressor:
                     self._encode_pending()
             if view:
                 whole = len(view) - len(view) % self._block_size
-                self._out += self._writer.blocks(view[:whole], self._typesize)
+                self._encode(view[:whole])
                 self._pending += view[whole:]
             return self._take_out()
 
@@ -76,7 +77,7 @@ class Compressor:
             self._check_open()
             self._flushed = True
             self._encode_pending()
-            self._out.append(self._writer.end())
+            self._out += self._writer.end()
             return self._take_out()
 
     def _check_open(self) -> None:
@@ -85,10 +86,14 @@ class Compressor:
 
     def _encode_pending(self) -> None:
         content, self._pending = self._pending, bytearray()
-        self._out += self._writer.blocks(memoryview(content), self._typesize)
+        self._encode(memoryview(content))
+
+    def _encode(self, content: memoryview) -> None:
+        for part in self._writer.blocks(content, self._typesize):
+            self._out += part
 
     def _take_out(self) -> bytes:
-        out, self._out = b"".join(self._out), []
+        out, self._out = bytes(self._out), bytearray()
         return out
 
 
@@ -151,8 +156,6 @@ class Decompressor:
             if self.eof:
                 raise EOFError("the end of the frame has already been reached")
             if self._failed:
-                from .errors import CorruptDataError
-
                 raise CorruptDataError("the stream was found to be damaged before")
             self._input += _native.byte_view(data)
             self._failed = True
