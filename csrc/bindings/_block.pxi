@@ -7,8 +7,9 @@ FILTER_CHOOSE = TSR_FILTER_CHOOSE
 BLOCK_CONTENT_MAX = TSR_BLOCK_CONTENT_MAX
 
 
-# Most that coding a block may write beyond the block's size while it works.
-BLOCK_ENCODE_SLACK = tsr_block_encode_bound(0)
+def encode_bound(size_t content_size):
+    """Room in bytes that coding a block takes while it works; more than any payload."""
+    return tsr_block_encode_bound(content_size)
 
 
 def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not None, int typesize=1,
@@ -20,8 +21,8 @@ def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not 
     content : buffer of bytes
         1 to `BLOCK_CONTENT_MAX` bytes, at least `typesize`.
     out : writable buffer of bytes
-        At least `BLOCK_ENCODE_SLACK` bytes longer than `content`; what follows the payload in it is
-        unspecified after.
+        At least `encode_bound(len(content))` bytes; what follows the payload in it is unspecified
+        after.
     typesize : {1, 2, 4, 8}
     filter : int
         0 to 5 as in the format, or `FILTER_CHOOSE`.
@@ -56,7 +57,7 @@ def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not 
 
 def encode_block(content, typesize=1, filter=TSR_FILTER_CHOOSE, codec=TSR_CODEC_AUTO):
     """Code one block as `encode_block_into` does; returns its shape byte and its payload."""
-    out = bytearray(len(content) + BLOCK_ENCODE_SLACK)
+    out = bytearray(encode_bound(len(content)))
     shape, size = encode_block_into(content, out, typesize, filter, codec)
     return shape, bytes(out[:size])
 

@@ -4,7 +4,7 @@
 #if TSR_X86
 #include <immintrin.h>
 
-#define TARGET TSR_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi2,popcnt")
+#define TARGET TSR_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi,bmi2,popcnt")
 
 /* 256 bytes in four registers, looked up 64 at a time. */
 typedef struct table256 {
@@ -175,6 +175,24 @@ TARGET static void decode_lanes_avx512(const huffman_code *code, lane_stream *st
         if (streams[i].n_steps) decode_steps(&t, 1, &streams[i], 1);
 }
 
+/* ---- Counting -------------------------------------------------------------------------------- */
+
+TARGET static size_t count_unseen_avx512(uint32_t counts[256], const uint8_t *src, size_t src_len,
+                                         const uint8_t unseen[256], size_t enough) {
+    const table256 table = load_table(unseen);
+    const size_t n_whole = src_len & ~(size_t)63;
+    size_t n_unseen = 0;
+    for (size_t i = 0; i < n_whole; i += 64) {
+        uint64_t found = _mm512_movepi8_mask(lookup(&table, _mm512_loadu_si512(src + i)));
+        if (TSR_LIKELY(!found)) continue;
+        n_unseen += (size_t)_mm_popcnt_u64(found);
+        if (n_unseen > enough) return n_unseen;
+        for (; found; found = _blsr_u64(found)) counts[src[i + (size_t)_tzcnt_u64(found)]]++;
+    }
+    return n_unseen + tsr_huffman_count_unseen_scalar(counts, src + n_whole, src_len - n_whole, unseen,
+                                                      enough);
+}
+
 /* ---- Encoding -------------------------------------------------------------------------------- */
 
 /* Puts a code (length << 12 | code) in front of every lane; emits words downwards where lanes fill. */
@@ -231,6 +249,7 @@ TARGET static uint8_t *encode_lanes_avx512(const huffman_codewords *codewords, c
 const huffman_kernels tsr_huffman_avx512 = {
     TSR_CPU_AVX512,
     tsr_huffman_histogram_scalar,
+    count_unseen_avx512,
     encode_lanes_avx512,
     decode_lanes_avx512,
 };

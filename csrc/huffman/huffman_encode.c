@@ -5,26 +5,48 @@
 #define LANES_MIN ((size_t)8 << 10)
 #define LANES_TWICE_MIN ((size_t)64 << 10)
 
+/* Counting takes longer than coding, so large planes are counted by a sample of a quarter. The stride is
+ * no power of two, so that the pieces wander through the rows of pictures and tables. */
+#define SAMPLED_MIN ((size_t)32 << 10)
+#define SAMPLE_PIECE 256
+#define SAMPLE_STRIDE (17 * 64)
+#define SAMPLE_WEIGHT 4
+
 /* Eight tables, so that equal bytes close together do not wait for each other's store. */
-void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len) {
+void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len, size_t piece,
+                                  size_t stride) {
     uint32_t tables[8][256];
     memset(tables, 0, sizeof tables);
-    size_t i = 0;
-    for (; i + 16 <= src_len; i += 16) {
-        uint64_t a, b;
-        memcpy(&a, src + i, 8);
-        memcpy(&b, src + i + 8, 8);
-        for (int k = 0; k < 8; k++) {
-            tables[k][(uint8_t)(a >> (8 * k))]++;
-            tables[k][(uint8_t)(b >> (8 * k))]++;
+    for (size_t start = 0; start < src_len; start += stride) {
+        const size_t end = src_len - start < piece ? src_len : start + piece;
+        size_t i = start;
+        for (; i + 16 <= end; i += 16) {
+            uint64_t a, b;
+            memcpy(&a, src + i, 8);
+            memcpy(&b, src + i + 8, 8);
+            for (int k = 0; k < 8; k++) {
+                tables[k][(uint8_t)(a >> (8 * k))]++;
+                tables[k][(uint8_t)(b >> (8 * k))]++;
+            }
         }
+        for (; i < end; i++) tables[0][src[i]]++;
     }
-    for (; i < src_len; i++) tables[0][src[i]]++;
     for (int s = 0; s < 256; s++) {
         uint32_t sum = 0;
         for (int k = 0; k < 8; k++) sum += tables[k][s];
         counts[s] = sum;
     }
+}
+
+size_t tsr_huffman_count_unseen_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len,
+                                       const uint8_t unseen[256], size_t enough) {
+    size_t n_unseen = 0;
+    for (size_t i = 0; i < src_len && n_unseen <= enough; i++) {
+        if (TSR_LIKELY(!unseen[src[i]])) continue;
+        counts[src[i]]++;
+        n_unseen++;
+    }
+    return n_unseen;
 }
 
 static uint8_t *encode_lanes_scalar(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
@@ -64,6 +86,7 @@ static uint8_t *encode_lanes_scalar(const huffman_codewords *codewords, const ui
 const huffman_kernels tsr_huffman_scalar = {
     TSR_CPU_SCALAR,
     tsr_huffman_histogram_scalar,
+    tsr_huffman_count_unseen_scalar,
     encode_lanes_scalar,
     tsr_huffman_decode_lanes_scalar,
 };
@@ -86,7 +109,7 @@ void tsr_huffman_install(int path) {
 int tsr_huffman_kernel_path(void) { return active->path; }
 
 void tsr_huffman_histogram(uint32_t counts[256], const uint8_t *src, size_t src_len) {
-    active->histogram(counts, src, src_len);
+    active->histogram(counts, src, src_len, src_len, src_len);
 }
 
 /* Writes bit strings, most significant bit first. The eight bytes at `at` must be writable. */
@@ -173,6 +196,28 @@ static uint8_t *encode_lanes(uint8_t *dst, uint8_t *dst_end, const huffman_codew
     return dst;
 }
 
+/*
+ * Counts to make a code from: exact for small planes, else estimates. Every byte value that occurs has a
+ * count above zero: those that the sample missed are counted in all of the plane. When they are many the
+ * sample was no good, and all is counted. Returns the sum of the counts.
+ */
+static uint64_t estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n) {
+    uint64_t total = 0;
+    int exact = n < SAMPLED_MIN;
+    if (!exact) {
+        uint8_t unseen[256];
+        active->histogram(counts, src, n, SAMPLE_PIECE, SAMPLE_STRIDE);
+        for (int s = 0; s < 256; s++) {
+            unseen[s] = counts[s] ? 0 : 0xFF;
+            counts[s] *= SAMPLE_WEIGHT;
+        }
+        exact = active->count_unseen(counts, src, n, unseen, n / 64) > n / 64;
+    }
+    if (exact) active->histogram(counts, src, n, n, n);
+    for (int s = 0; s < 256; s++) total += counts[s];
+    return total;
+}
+
 static size_t store_raw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *mode) {
     memcpy(dst, src, n);
     *mode = PLANE_RAW;
@@ -185,8 +230,8 @@ size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int 
     huffman_codewords codewords;
 
     if (codec == TSR_CODEC_RAW) return store_raw(dst, src, n, mode);
-    active->histogram(counts, src, n);
-    if (counts[src[0]] == n) {
+    const uint64_t total = estimate_counts(counts, src, n);
+    if (counts[src[0]] == total) {
         dst[0] = src[0];
         *mode = PLANE_SINGLE;
         return 1;
@@ -195,7 +240,7 @@ size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int 
     uint64_t n_bits = 0;
     for (int s = 0; s < 256; s++) n_bits += (uint64_t)counts[s] * lengths[s];
     const size_t n_table = tsr_huffman_table_write(table, lengths);
-    const size_t least = n_table + (size_t)((n_bits + 7) / 8);
+    const size_t least = n_table + (size_t)(n_bits * n / total / 8);
     if (least >= n) return store_raw(dst, src, n, mode);
 
     tsr_huffman_codewords(&codewords, lengths);
@@ -206,7 +251,7 @@ size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int 
         end = encode_one_lane(dst + n_table, &codewords, src, n);
     } else {
         *mode = n < LANES_TWICE_MIN ? PLANE_LANES : PLANE_LANES_TWICE;
-        end = encode_lanes(dst + n_table, dst + n + TSR_HUFFMAN_PLANE_SLACK, &codewords, src, n,
+        end = encode_lanes(dst + n_table, dst + TSR_HUFFMAN_PLANE_ROOM(n), &codewords, src, n,
                            *mode == PLANE_LANES ? 1 : 2);
     }
     const size_t size = (size_t)(end - dst);

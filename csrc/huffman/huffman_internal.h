@@ -66,7 +66,12 @@ typedef struct lane_stream {
 
 typedef struct huffman_kernels {
     int path;
-    void (*histogram)(uint32_t counts[256], const uint8_t *src, size_t src_len);
+    /* Counts the bytes of the first `piece` of every `stride` bytes; piece == stride counts all. */
+    void (*histogram)(uint32_t counts[256], const uint8_t *src, size_t src_len, size_t piece, size_t stride);
+    /* Adds to counts the bytes whose entry in `unseen` is 0xFF (the others are 0), and returns how many
+     * those are; may stop with any number above `enough`. */
+    size_t (*count_unseen)(uint32_t counts[256], const uint8_t *src, size_t src_len,
+                           const uint8_t unseen[256], size_t enough);
     /* Codes n_steps * 64 bytes backwards from `states`, writing words downwards from words_end;
      * returns where the first word is. The caller provides room for all the bits. */
     uint8_t *(*encode_lanes)(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
@@ -86,7 +91,10 @@ extern const huffman_kernels tsr_huffman_avx512;
 const huffman_kernels *tsr_huffman_active(void);
 
 /* Scalar pieces that vector kernels fall back to. */
-void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len);
+void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len, size_t piece,
+                                  size_t stride);
+size_t tsr_huffman_count_unseen_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len,
+                                       const uint8_t unseen[256], size_t enough);
 void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *streams, int n_streams);
 
 /* huffman_table.c */
@@ -94,8 +102,10 @@ void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[2
 size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read);
 
-/* Codes one plane into dst, which has n + TSR_HUFFMAN_PLANE_SLACK bytes; returns the size (<= n). */
-#define TSR_HUFFMAN_PLANE_SLACK (TABLE_BYTES_MAX + 6 + 2 * STATES_BYTES_MAX + 8)
+/* Codes one plane into dst, which has TSR_HUFFMAN_PLANE_ROOM(n) bytes; returns the size (<= n). The
+ * room is for a code made from estimated counts, which may turn out longer than the plane itself. */
+#define TSR_HUFFMAN_PLANE_ROOM(n) \
+    ((n) + (n) / 2 + TABLE_BYTES_MAX + 6 + 2 * STATES_BYTES_MAX + STEP_OVERREAD)
 size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, uint8_t *mode);
 tsr_result tsr_huffman_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode);
 

@@ -5,7 +5,7 @@
 #define PLANE_HEADER 4 /* u8 mode, u24 size */
 
 size_t tsr_block_encode_bound(size_t src_len) {
-    return src_len + 8 * PLANE_HEADER + TSR_HUFFMAN_PLANE_SLACK;
+    return 8 * PLANE_HEADER + TSR_HUFFMAN_PLANE_ROOM(src_len);
 }
 
 /* Planes of a whole block, and 64 bytes so that planes need not share a cache line's end. */

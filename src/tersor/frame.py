@@ -107,7 +107,7 @@ class FrameWriter:
         """
         size = block_size(typesize)
         batch = min(max(_BATCH // size, 1) * size, len(content))
-        capacity = batch + -(-batch // size) * _BLOCK_OVERHEAD + _native.BLOCK_ENCODE_SLACK
+        capacity = batch + -(-batch // size) * _BLOCK_OVERHEAD + _native.encode_bound(size)
         start = self.content_size
         self.content_size += len(content)
 
@@ -135,11 +135,12 @@ class FrameWriter:
 
     def _encode_block(self, content: memoryview, offset: int, typesize: int, out: memoryview) -> int:
         size = len(content)
+        # First, because the hash reads in order and so brings the block into the cache.
+        check = xxh3_64_intdigest(content, offset)
         shape, n_payload = _native.encode_block_into(
             content, out[BLOCK.size :], typesize if size >= typesize else 1, codec=self._codec
         )
         sizes = size.to_bytes(3, "little"), n_payload.to_bytes(3, "little")
-        check = xxh3_64_intdigest(content, offset)
         BLOCK.pack_into(out, 0, KIND_PLANES, shape, *sizes, check)
         return BLOCK.size + n_payload
 
@@ -202,17 +203,35 @@ def compress(
     content = _native.byte_view(data)
     writer = FrameWriter(codec, threads=threads)
     n_blocks = -(-len(content) // block_size(typesize))
-    bound = HEADER.size + len(content) + n_blocks * (_BLOCK_OVERHEAD + ENTRY_SIZE) + 1 + END.size
+    bound = frame_bound(len(content), n_blocks)
+    return join_frame(writer, writer.blocks(content, typesize), len(content), bound)
+
+
+def frame_bound(content_size: int, n_blocks: int) -> int:
+    """Most bytes that a frame of so many blocks can take."""
+    return (
+        HEADER.size + content_size + n_blocks * (_BLOCK_OVERHEAD + ENTRY_SIZE) + 1 + END.size
+    )
+
+
+def join_frame(
+    writer: FrameWriter, blocks: Iterator[memoryview], content_size: int, bound: int
+) -> bytes:
+    """Join header, blocks (parts as `FrameWriter.blocks` yields them) and end of a whole frame."""
     output = _native.OutputBytes(bound)
     size = 0
     with memoryview(output) as out:
-        for parts in ([pack_header(len(content))], writer.blocks(content, typesize)):
-            for part in parts:
-                out[size : size + len(part)] = part
-                size += len(part)
-        end = writer.end()
-        out[size : size + len(end)] = end
-    return output.finish(size + len(end))
+
+        def append(part: bytes | memoryview) -> None:
+            nonlocal size
+            out[size : size + len(part)] = part
+            size += len(part)
+
+        append(pack_header(content_size))
+        for part in blocks:
+            append(part)
+        append(writer.end())
+    return output.finish(size)
 
 
 # ---- Reading ------------------------------------------------------------------------------------
@@ -343,9 +362,13 @@ class FrameParser:
         return TruncatedDataError(f"the data ends inside a frame, after byte {self.position}")
 
 
-def iter_blocks(data: memoryview) -> Iterator[Block]:
-    """Walk over all frames in `data`, which must hold one or more and nothing else."""
+def iter_blocks(data: memoryview, max_length: int = -1) -> Iterator[Block]:
+    """Walk over all frames in `data`, which must hold one or more and nothing else.
+
+    Raises `LimitError` once the content adds up to more than `max_length`, if that is not negative.
+    """
     parser = FrameParser()
+    total = 0
     while parser.in_frame or parser.position == 0 or parser.position < len(data):
         at_hand = data[parser.position :]
         size = parser.need(at_hand)
@@ -358,6 +381,9 @@ def iter_blocks(data: memoryview) -> Iterator[Block]:
             raise parser.truncated()
         block = parser.take(at_hand[:size])
         if block is not None:
+            total += block.content_size
+            if 0 <= max_length < total:
+                raise LimitError(f"the content has more than the allowed {max_length} bytes")
             yield block
 
 
@@ -375,12 +401,6 @@ def decode_blocks(blocks: list[Block], out: memoryview, threads: int | None = No
 
     for _ in ordered_map(decode, range(0, len(blocks), step), threads):
         pass
-
-
-def check_limit(size: int, max_length: int) -> None:
-    """Raise `LimitError` when content of `size` bytes is more than the caller allows."""
-    if 0 <= max_length < size:
-        raise LimitError(f"the content has {size} bytes, more than the allowed {max_length}")
 
 
 def output_bytes(size: int) -> _native.OutputBytes:
@@ -422,13 +442,8 @@ def decompress(data: Buffer, *, max_length: int = -1, threads: int | None = None
     >>> tersor.decompress(tersor.compress(b"tensors") + tersor.compress(b", terse"))
     b'tensors, terse'
     """
-    blocks = []
-    total = 0
-    for block in iter_blocks(_native.byte_view(data)):
-        total += block.content_size
-        check_limit(total, max_length)
-        blocks.append(block)
-    output = output_bytes(total)
+    blocks = list(iter_blocks(_native.byte_view(data), max_length))
+    output = output_bytes(sum(block.content_size for block in blocks))
     with memoryview(output) as out:
         decode_blocks(blocks, out, threads)
     return output.finish()
