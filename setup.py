@@ -37,12 +37,12 @@ class BuildExt(build_ext):
 
 extension = Extension(
     "tersor._native",
-    sources=["csrc/bindings/_native.pyx"]
-    + sorted(str(p.as_posix()) for area in AREAS for p in (CORE / area).glob("*.c")),
-    include_dirs=["csrc/include"] + [f"csrc/{area}" for area in AREAS],
-    depends=sorted(
-        str(p.as_posix()) for pattern in ("*.h", "*.pxi", "*.pxd") for p in CORE.rglob(pattern)
-    ),
+    sources=[
+        "csrc/bindings/_native.pyx",
+        *sorted(p.as_posix() for a in AREAS for p in (CORE / a).glob("*.c")),
+    ],
+    include_dirs=["csrc/include", *(f"csrc/{area}" for area in AREAS)],
+    depends=sorted(p.as_posix() for pattern in ("*.h", "*.pxi", "*.pxd") for p in CORE.rglob(pattern)),
     extra_compile_args=FLAGS,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -46,16 +46,23 @@ def as_numpy(a: Any) -> NDArray[Any]:
             raise TypeError(f"the tensor is on {a.device}: move it to the CPU first")
         name = str(a.dtype).removeprefix("torch.")
         if name == "bfloat16" or name.startswith("float8"):
-            bits = import_module("torch").int16 if name == "bfloat16" else import_module("torch").uint8
-            return a.contiguous().view(bits).numpy().view(extension_dtype(name))  # type: ignore[no-any-return]
+            # NumPy takes no such tensor, but integers of the same size, whose bytes are then renamed.
+            torch = import_module("torch")
+            integers = torch.int16 if name == "bfloat16" else torch.uint8
+            return a.contiguous().view(integers).numpy().view(extension_dtype(name))  # type: ignore[no-any-return]
         return a.numpy()  # type: ignore[no-any-return]
     return np.asarray(a)
+
+
+def bytes_of(a: NDArray[Any]) -> memoryview:
+    """View a contiguous array's bytes in the order of memory, also of dtypes that offer no buffer."""
+    return memoryview(a.ravel(order="K").view(np.uint8) if a.size else np.empty(0, np.uint8))  # type: ignore[arg-type]
 
 
 def extension_dtype(name: str) -> np.dtype[Any]:
     """Look up a dtype that NumPy itself lacks, such as "bfloat16"."""
     try:
-        return np.dtype(getattr(import_module("ml_dtypes"), name))
+        return cast("np.dtype[Any]", np.dtype(getattr(import_module("ml_dtypes"), name)))
     except AttributeError:
         raise TypeError(f"unknown dtype {name!r}") from None
     except ImportError:
@@ -122,7 +129,7 @@ def parse_npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any],
 
 def _dtype_of(descr: Any) -> np.dtype[Any]:
     try:
-        return np.lib.format.descr_to_dtype(descr)  # type: ignore[no-any-return, no-untyped-call]
+        return np.lib.format.descr_to_dtype(descr)
     except TypeError:
         if not isinstance(descr, str):
             raise
@@ -179,14 +186,13 @@ def compress_array(a: Any, *, codec: str = "auto", threads: int | None = None) -
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
     header = _npy_header(array)
-    # Extension dtypes have no buffer of their own; their bytes do.
-    flat = array.ravel(order="K").view(np.uint8) if array.size else np.empty(0, np.uint8)
+    flat = bytes_of(array)
     typesize = typesize_of(array.dtype)
     writer = FrameWriter(codec, threads=threads)
 
     def blocks() -> Iterator[memoryview]:
         yield from writer.blocks(memoryview(header), 1)
-        yield from writer.blocks(_native.byte_view(flat), typesize)
+        yield from writer.blocks(flat, typesize)
 
     size = len(header) + array.nbytes
     n_blocks = 1 + -(-len(header) // block_size(1)) + -(-array.nbytes // block_size(typesize))
@@ -235,10 +241,10 @@ def decompress_array(
         raise CorruptDataError(
             f"the content has {size} bytes for an array of shape {shape} and dtype {dtype}"
         )
-    order = "F" if fortran else "C"
+    order: Literal["C", "F"] = "F" if fortran else "C"
     if out is None:
         try:
-            array = np.empty(shape, dtype, order=order)
+            array = np.empty(shape, dtype=dtype, order=order)
         except (MemoryError, ValueError):
             raise LimitError(f"an array of shape {shape} does not fit in memory") from None
     else:
@@ -249,8 +255,7 @@ def decompress_array(
                 f"out must be a contiguous array of shape {shape} and dtype {dtype} in {order} order"
             )
     if size:
-        flat = array.ravel(order="K").view(np.uint8)
-        view = _native.byte_view(flat, writable=True)
+        view = bytes_of(array)
         rest = head[header_size:]
         view[: len(rest)] = rest
         decode_blocks(blocks[header_blocks:], view[len(rest) :], threads)

@@ -11,7 +11,9 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def atomic_output(path: str | os.PathLike[str], *, like: str | os.PathLike[str] | None = None) -> Iterator[IO[bytes]]:
+def atomic_output(
+    path: str | os.PathLike[str], *, like: str | os.PathLike[str] | None = None
+) -> Iterator[IO[bytes]]:
     """Open a file for writing that replaces `path` when the block ends without an exception.
 
     Until then it has a temporary name in the same directory; after an exception, `KeyboardInterrupt`

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _native
-from .arrays import as_numpy, extension_dtype
+from .arrays import as_numpy, bytes_of, extension_dtype
 from .atomic import atomic_output
 from .errors import CorruptDataError, LimitError, TersorError, UnsupportedFormatError
 from .file import TersorFile, read_blocks, read_exactly
@@ -262,8 +262,7 @@ def _write_compressed(
         return _make_header(entries, metadata).encode()
 
     bounds = [
-        frame_bound(t.nbytes, -(-t.nbytes // block_size(DTYPES[t.dtype].typesize)))
-        for t in original.tensors
+        frame_bound(t.nbytes, -(-t.nbytes // block_size(DTYPES[t.dtype].typesize))) for t in original.tensors
     ]
     room = len(stored(bounds))
     room += -room % 8
@@ -379,7 +378,7 @@ def save_file(
 
     def contents(tensor: Tensor) -> Iterator[memoryview]:
         if tensor.nbytes:
-            yield _native.byte_view(arrays[tensor.name].reshape(-1).view(np.uint8))
+            yield bytes_of(arrays[tensor.name])
 
     with atomic_output(path) as out:
         _write_compressed(out, header, contents, codec, threads, progress)
@@ -412,7 +411,7 @@ class _Section(io.RawIOBase):
         with memoryview(buffer) as view:
             n = max(min(len(view), self._size - self._position), 0)
             self._file.seek(self._start + self._position)
-            n = self._file.readinto(view[:n])  # type: ignore[attr-defined]
+            n = int(self._file.readinto(view[:n]))  # type: ignore[attr-defined]
         self._position += n
         return n
 
@@ -458,8 +457,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
             self._file.close()
             raise
         self._entries = {
-            t.name: (t, stored)
-            for t, stored in zip(self._header.tensors, self._stored.tensors, strict=True)
+            t.name: (t, stored) for t, stored in zip(self._header.tensors, self._stored.tensors, strict=True)
         }
 
     def close(self) -> None:
@@ -502,7 +500,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         except MemoryError:
             raise LimitError(f"tensor {name!r} of {tensor.nbytes} bytes does not fit in memory") from None
         if self.compressed:
-            decode_blocks(blocks, memoryview(flat), self._threads)
+            decode_blocks(blocks, bytes_of(flat), self._threads)
         else:
             self._section(stored).readinto(flat)
         return self._to_framework(flat, tensor, tensor.shape)

@@ -71,9 +71,7 @@ def read_blocks(fp: IO[bytes]) -> Iterator[Block]:
                 if not unit and not parser.in_frame and parser.position:
                     return
                 if not parser.in_frame and unit[:4] != MAGIC[: len(unit)]:
-                    raise CorruptDataError(
-                        f"no .tsr frame at byte {parser.position}: wrong magic number"
-                    )
+                    raise CorruptDataError(f"no .tsr frame at byte {parser.position}: wrong magic number")
                 raise parser.truncated()
             continue
         block = parser.take(memoryview(unit))
@@ -152,9 +150,7 @@ def _read_place(fp: IO[bytes], place: Place) -> Block:
     """Read one block where the index says it is."""
     fp.seek(place.position)
     unit = memoryview(read_exactly(fp, place.size))
-    parser = FrameParser(
-        in_frame=True, offset=place.offset, index=bytearray(), position=place.position
-    )
+    parser = FrameParser(in_frame=True, offset=place.offset, index=bytearray(), position=place.position)
     if len(unit) < place.size or parser.need(unit) != place.size:
         raise CorruptDataError(f"the index does not match the block at byte {place.position}")
     block = parser.take(unit)
@@ -277,7 +273,7 @@ class TersorFile(io.BufferedIOBase):
         workers = n_workers(threads)
         self._owns = isinstance(file, str | bytes | os.PathLike)
         if self._owns:
-            self._fp = cast(IO[bytes], builtins.open(file, kind + "b"))  # type: ignore[arg-type]
+            self._fp = cast(IO[bytes], builtins.open(file, kind + "b"))  # type: ignore[arg-type]  # noqa: SIM115
         elif hasattr(file, "read" if kind == "r" else "write"):
             self._fp = cast(IO[bytes], file)
         else:
@@ -297,7 +293,7 @@ class TersorFile(io.BufferedIOBase):
 
     @property
     def mode(self) -> str:
-        """"rb", "wb", "xb" or "ab"."""
+        """Mode of the underlying file: "rb", "wb", "xb" or "ab"."""
         return self._mode
 
     @property
@@ -449,9 +445,7 @@ def open(
         raise ValueError(f"invalid mode {mode!r}")
     if not text and (encoding, errors, newline) != (None, None, None):
         raise ValueError("encoding, errors and newline are for text modes")
-    binary = TersorFile(
-        file, mode.replace("t", ""), codec=codec, typesize=typesize, threads=threads
-    )
+    binary = TersorFile(file, mode.replace("t", ""), codec=codec, typesize=typesize, threads=threads)
     if not text:
         return binary
     return io.TextIOWrapper(cast(Any, binary), io.text_encoding(encoding), errors, newline)

@@ -152,9 +152,7 @@ class FrameWriter:
         return bytes([KIND_END]) + index + END.pack(len(index) // ENTRY_SIZE, check)
 
 
-def compress(
-    data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: int | None = None
-) -> bytes:
+def compress(data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: int | None = None) -> bytes:
     """Compress bytes into one `.tsr` frame.
 
     Parameters
@@ -209,14 +207,10 @@ def compress(
 
 def frame_bound(content_size: int, n_blocks: int) -> int:
     """Most bytes that a frame of so many blocks can take."""
-    return (
-        HEADER.size + content_size + n_blocks * (_BLOCK_OVERHEAD + ENTRY_SIZE) + 1 + END.size
-    )
+    return HEADER.size + content_size + n_blocks * (_BLOCK_OVERHEAD + ENTRY_SIZE) + 1 + END.size
 
 
-def join_frame(
-    writer: FrameWriter, blocks: Iterator[memoryview], content_size: int, bound: int
-) -> bytes:
+def join_frame(writer: FrameWriter, blocks: Iterator[memoryview], content_size: int, bound: int) -> bytes:
     """Join header, blocks (parts as `FrameWriter.blocks` yields them) and end of a whole frame."""
     output = _native.OutputBytes(bound)
     size = 0
@@ -375,9 +369,7 @@ def iter_blocks(data: memoryview, max_length: int = -1) -> Iterator[Block]:
         if size > len(at_hand):
             # Bytes that are no frame are told from a frame cut short by how they begin.
             if not parser.in_frame and bytes(at_hand[:4]) != MAGIC[: len(at_hand)]:
-                raise CorruptDataError(
-                    f"no .tsr frame at byte {parser.position}: wrong magic number"
-                )
+                raise CorruptDataError(f"no .tsr frame at byte {parser.position}: wrong magic number")
             raise parser.truncated()
         block = parser.take(at_hand[:size])
         if block is not None:

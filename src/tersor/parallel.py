@@ -40,9 +40,7 @@ def n_workers(threads: int | None) -> int:
     return threads
 
 
-def ordered_map(
-    function: Callable[[T], R], items: Iterable[T], threads: int | None = None
-) -> Iterator[R]:
+def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> Iterator[R]:
     """Apply `function` over threads and yield the results in the order of `items`.
 
     At most two items a worker are taken ahead of the consumer, so that memory stays bounded however
@@ -64,8 +62,7 @@ def ordered_map(
     try:
         while pending:
             pending.extend(
-                pool.submit(function, item)
-                for item in _take(iterator, 2 * workers - len(pending))
+                pool.submit(function, item) for item in _take(iterator, 2 * workers - len(pending))
             )
             yield pending.popleft().result()
     finally:

@@ -35,9 +35,7 @@ class Compressor:
     True
     """
 
-    def __init__(
-        self, codec: str = "auto", typesize: int = 1, *, threads: int | None = None
-    ) -> None:
+    def __init__(self, codec: str = "auto", typesize: int = 1, *, threads: int | None = None) -> None:
         check_options(codec, typesize)
         n_workers(threads)  # refuses a bad count now, not at the first large write
         self._lock = threading.Lock()
