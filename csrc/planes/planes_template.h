@@ -7,7 +7,11 @@
  */
 #include "planes_internal.h"
 
+/* Elements whose differences are undone at a time; see join below. */
+#define RUN 512
+
 #define DEFINE_WIDTH(T, W)                                                                              \
+    /* `before` is the element before x, for the delta filter. */                                       \
     PLANES_TARGET TSR_INLINE T filter_##W(T x, T before, int filter) {                                  \
         if (filter == TSR_FILTER_NONE) return x;                                                        \
         if (filter == TSR_FILTER_DELTA) {                                                               \
@@ -16,17 +20,27 @@
         }                                                                                               \
         return (T)(x << filter | x >> (W - filter));                                                    \
     }                                                                                                   \
+    /* All but the sum that undoes a delta. */                                                          \
+    PLANES_TARGET TSR_INLINE T unfilter_##W(T y, int filter) {                                          \
+        if (filter == TSR_FILTER_NONE) return y;                                                        \
+        if (filter == TSR_FILTER_DELTA) return (T)((T)(y >> 1) ^ (T)(0 - (T)(y & 1)));                  \
+        return (T)(y >> filter | (T)(y << (W - filter)));                                               \
+    }                                                                                                   \
     PLANES_TARGET TSR_INLINE void split_##W(uint8_t *const *planes, const uint8_t *TSR_RESTRICT src,    \
                                             size_t n, int filter) {                                     \
         uint8_t *TSR_RESTRICT out[W / 8];                                                               \
-        T before = 0;                                                                                   \
+        T x, before = 0;                                                                                \
         for (int p = 0; p < W / 8; p++) out[p] = planes[p];                                             \
-        for (size_t i = 0; i < n; i++) {                                                                \
-            T x;                                                                                        \
+        if (n == 0) return;                                                                             \
+        memcpy(&x, src, sizeof x);                                                                      \
+        x = filter_##W(x, 0, filter);                                                                   \
+        for (int p = 0; p < W / 8; p++) out[p][0] = (uint8_t)(x >> (8 * p));                            \
+        /* The element before is loaded again, which leaves no dependence between the rounds. */        \
+        for (size_t i = 1; i < n; i++) {                                                                \
             memcpy(&x, src + i * sizeof x, sizeof x);                                                   \
-            const T y = filter_##W(x, before, filter);                                                  \
-            before = x;                                                                                 \
-            for (int p = 0; p < W / 8; p++) out[p][i] = (uint8_t)(y >> (8 * p));                        \
+            memcpy(&before, src + (i - 1) * sizeof x, sizeof x);                                        \
+            x = filter_##W(x, before, filter);                                                          \
+            for (int p = 0; p < W / 8; p++) out[p][i] = (uint8_t)(x >> (8 * p));                        \
         }                                                                                               \
     }                                                                                                   \
     PLANES_TARGET TSR_INLINE void join_##W(uint8_t *TSR_RESTRICT dst, const uint8_t *const *planes,     \
@@ -34,14 +48,22 @@
         const uint8_t *TSR_RESTRICT in[W / 8];                                                          \
         T before = 0;                                                                                   \
         for (int p = 0; p < W / 8; p++) in[p] = planes[p];                                              \
-        for (size_t i = 0; i < n; i++) {                                                                \
-            T x = 0;                                                                                    \
-            for (int p = 0; p < W / 8; p++) x = (T)(x | (T)((T)in[p][i] << (8 * p)));                   \
-            if (filter == TSR_FILTER_DELTA)                                                             \
-                before = x = (T)(before + (T)((T)(x >> 1) ^ (T)(0 - (T)(x & 1))));                      \
-            else if (filter != TSR_FILTER_NONE)                                                         \
-                x = (T)(x >> filter | (T)(x << (W - filter)));                                          \
-            memcpy(dst + i * sizeof x, &x, sizeof x);                                                   \
+        /* The sum cannot be vectorised, so that it has a loop of its own over elements in the cache. */\
+        for (size_t start = 0; start < n; start += RUN) {                                               \
+            const size_t end = n - start < RUN ? n : start + RUN;                                       \
+            for (size_t i = start; i < end; i++) {                                                      \
+                T x = 0;                                                                                \
+                for (int p = 0; p < W / 8; p++) x = (T)(x | (T)((T)in[p][i] << (8 * p)));               \
+                x = unfilter_##W(x, filter);                                                            \
+                memcpy(dst + i * sizeof x, &x, sizeof x);                                               \
+            }                                                                                           \
+            if (filter != TSR_FILTER_DELTA) continue;                                                   \
+            for (size_t i = start; i < end; i++) {                                                      \
+                T x;                                                                                    \
+                memcpy(&x, dst + i * sizeof x, sizeof x);                                               \
+                before = (T)(before + x);                                                               \
+                memcpy(dst + i * sizeof x, &before, sizeof x);                                          \
+            }                                                                                           \
         }                                                                                               \
     }
 

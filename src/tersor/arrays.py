@@ -259,7 +259,7 @@ def decompress_array(
         rest = head[header_size:]
         view[: len(rest)] = rest
         decode_blocks(blocks[header_blocks:], view[len(rest) :], threads)
-    return array if out is None else out  # type: ignore[no-any-return]
+    return array if out is None else out
 
 
 def _first_bytes(blocks: list[Block]) -> tuple[int, bytes]:
