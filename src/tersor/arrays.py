@@ -73,22 +73,20 @@ def extension_dtype(name: str) -> np.dtype[Any]:
 
 def typesize_of(dtype: np.dtype[Any]) -> int:
     """Size of the numbers that an array consists of, where planes of their bytes make sense, else 1."""
-    if dtype.kind in "biufmMcU":
+    size = 1
+    if dtype.kind in "biufmMcU" or _is_extension(dtype):
         size = {"c": dtype.itemsize // 2, "U": 4}.get(dtype.kind, dtype.itemsize)
-    else:
-        size = dtype.itemsize if _is_extension(dtype) else 1
     return size if size in (2, 4, 8) else 1
 
 
 def _is_extension(dtype: np.dtype[Any]) -> bool:
-    """Whether this is a number type that another package added, as ml_dtypes does."""
-    return dtype.kind in "Vf" and dtype.names is None and dtype.type is not np.void
+    """Whether this is a number type that another package registered, as ml_dtypes does."""
+    return dtype.isbuiltin == 2
 
 
 def _npy_header(a: NDArray[Any]) -> bytes:
     fortran = a.flags.f_contiguous and not a.flags.c_contiguous
-    is_extension = _is_extension(a.dtype) and a.dtype.kind == "V"
-    descr = a.dtype.name if is_extension else np.lib.format.dtype_to_descr(a.dtype)
+    descr = a.dtype.name if _is_extension(a.dtype) else np.lib.format.dtype_to_descr(a.dtype)
     fields = {"descr": descr, "fortran_order": fortran, "shape": a.shape}
     text = repr(fields)
     try:
@@ -250,9 +248,10 @@ def decompress_array(
     else:
         array = as_numpy(out)
         fits = array.flags.f_contiguous if fortran else array.flags.c_contiguous
+        fits = fits and array.flags.writeable
         if array.shape != shape or array.dtype != dtype or not fits:
             raise ValueError(
-                f"out must be a contiguous array of shape {shape} and dtype {dtype} in {order} order"
+                f"out must be a contiguous, writable array of shape {shape} and dtype {dtype} in {order} order"
             )
     if size:
         view = bytes_of(array)

@@ -600,8 +600,9 @@ class TensorSlice:
             rows = range(*first.indices(n_rows))
             low, high = (min(rows), max(rows) + 1) if rows else (0, 0)
             part = self._file._read_rows(self._tensor, low, high)
-            # NumPy and torch differ on negative steps, so that those are left to the indexing below.
-            local = slice(rows.start - low, rows.stop - low, rows.step) if rows else slice(0, 0)
+            # What is read begins at row `low`; a negative step ends before the first row, written None.
+            stop = rows[-1] - low + (1 if rows.step > 0 else -1) if rows else 0
+            local = slice(rows.start - low, stop if stop >= 0 else None, rows.step) if rows else slice(0)
             return part[(local, *rest)]
         if isinstance(first, int):
             row = first + n_rows if first < 0 else first
