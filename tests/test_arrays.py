@@ -11,7 +11,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
@@ -151,7 +150,7 @@ def npy(header: str, data: bytes = b"") -> bytes:
         npy("{'descr': 'nonsense', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
         npy("{'descr': 'finfo', 'fortran_order': False, 'shape': (1,)}", bytes(8)),
         npy("{'descr': '<f4', 'fortran_order': False, 'shape': (10**9,)}", bytes(8)),
-        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 3)}" % 10**15, bytes(12)),
+        npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**15}, 3)}}", bytes(12)),
         npy("(" * 3000),
     ],
 )
@@ -161,7 +160,7 @@ def test_content_that_is_no_array_raises(frame: bytes) -> None:
 
 
 def test_shape_beyond_memory_raises() -> None:
-    frame = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 0)}" % 10**30)
+    frame = npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30}, 0)}}")
     with pytest.raises(tersor.LimitError):
         tersor.decompress_array(frame)
 

@@ -251,7 +251,7 @@ def decompress_array(
         fits = fits and array.flags.writeable
         if array.shape != shape or array.dtype != dtype or not fits:
             raise ValueError(
-                f"out must be a contiguous, writable array of shape {shape} and dtype {dtype} in {order} order"
+                f"out must be a contiguous, writable array of shape {shape}, dtype {dtype}, order {order}"
             )
     if size:
         view = bytes_of(array)

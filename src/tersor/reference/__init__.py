@@ -1,0 +1,15 @@
+"""The `.tsr` format in plain Python: a readable twin to learn from and to test against.
+
+It reads everything that the fast library writes, and given the same filter it writes the same bytes,
+tens to thousands of times slower. docs/format.md is the specification; the modules follow its
+chapters, and each can be read alone:
+
+- `huffman`: from counts to code lengths to codes, and a plane of bytes coded in one lane or in 64;
+- `planes`: elements of 2, 4 or 8 bytes passed through a filter and taken apart into planes;
+- `frame`: planes in blocks, blocks in frames, with their checks.
+"""
+
+from . import frame, huffman, planes
+from .frame import compress, decompress
+
+__all__ = ["compress", "decompress", "frame", "huffman", "planes"]
