@@ -36,31 +36,38 @@ static int sort_symbols(uint32_t weights[256], uint8_t symbols[256], const uint3
  * is kept instead of the items.
  */
 void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
-    uint32_t weights[257], list[512], packages[257];
+    /* Each list has a place before its first item and after its last for a sentinel. */
+    uint32_t weights_room[258], packages_room[258], list[512];
+    uint32_t *const weights = weights_room + 1, *const packages = packages_room + 1;
     uint8_t symbols[256];
-    static const uint32_t infinite = UINT32_MAX;
     uint16_t n_symbols_before[MAX_LENGTH][513]; /* among the first k items */
 
     const int n = sort_symbols(weights, symbols, counts);
     const int n_items = 2 * n - 2;
     memset(lengths, 0, 256);
-    weights[n] = infinite;
+    weights[-1] = packages[-1] = 0;
+    weights[n] = UINT32_MAX;
 
     int n_packages = 0;
     for (int level = 0; level < MAX_LENGTH; level++) {
-        const int n_list = n + n_packages < n_items ? n + n_packages : n_items;
-        uint16_t *before = n_symbols_before[level];
-        int i = 0, j = 0;
-        packages[n_packages] = infinite;
-        for (int k = 0; k < n_list; k++) {
-            const uint32_t symbol = weights[i], package = packages[j];
-            const int take_symbol = symbol <= package;
+        const int n_list = n + n_packages;
+        uint16_t *const before = n_symbols_before[level];
+        int i = 0, j = 0, u = n - 1, v = n_packages - 1;
+        packages[n_packages] = UINT32_MAX;
+        /* From both ends at once: each end waits for its own comparisons only. On equal weight the
+         * symbol comes first. The middle item of an odd list is written twice, alike. */
+        for (int k = 0, l = n_list - 1; k <= l; k++, l--) {
+            const int low = weights[i] <= packages[j], high = weights[u] > packages[v];
             before[k] = (uint16_t)i;
-            list[k] = take_symbol ? symbol : package;
-            i += take_symbol;
-            j += 1 - take_symbol;
+            before[l + 1] = (uint16_t)(u + 1);
+            list[k] = low ? weights[i] : packages[j];
+            list[l] = high ? weights[u] : packages[v];
+            i += low;
+            j += 1 - low;
+            u -= high;
+            v -= 1 - high;
         }
-        before[n_list] = (uint16_t)i;
+        if (n_list % 2 == 0) before[n_list / 2] = (uint16_t)i;
         n_packages = n_list / 2;
         for (int k = 0; k < n_packages; k++) packages[k] = list[2 * k] + list[2 * k + 1];
     }
