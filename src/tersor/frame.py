@@ -107,7 +107,8 @@ class FrameWriter:
         """
         size = block_size(typesize)
         batch = min(max(_BATCH // size, 1) * size, len(content))
-        capacity = batch + -(-batch // size) * _BLOCK_OVERHEAD + _native.encode_bound(size)
+        n_blocks = -(-batch // size)
+        capacity = batch + n_blocks * _BLOCK_OVERHEAD + _native.encode_bound(min(size, batch))
         start = self.content_size
         self.content_size += len(content)
 

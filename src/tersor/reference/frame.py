@@ -138,9 +138,11 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
         raise CorruptDataError(
             f"a payload of {len(payload)} bytes has no room for the headers of {typesize} planes"
         )
-    headers = [
-        (payload[i], _from_u24(payload, i + 1)) for i in range(0, at, _PLANE_HEADER_SIZE)
-    ]
+    headers = [(payload[i], _from_u24(payload, i + 1)) for i in range(0, at, _PLANE_HEADER_SIZE)]
+    # First, because the sizes of planes in an unknown mode may mean anything.
+    for p, (mode, _) in enumerate(headers):
+        if mode not in huffman.MODES:
+            raise UnsupportedFormatError(f"plane {p} has the unknown mode {mode}")
     # Before any plane is decoded, so that no claim is believed that the data cannot hold.
     expected = at + sum(size for _, size in headers) + n_rest
     if len(payload) != expected:
@@ -159,9 +161,7 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
 # ---- Writing frames -----------------------------------------------------------------------------
 
 
-def compress(
-    data: bytes, typesize: int = 1, filter: int = planes.NONE, codec: str = "auto"
-) -> bytes:
+def compress(data: bytes, typesize: int = 1, filter: int = planes.NONE, codec: str = "auto") -> bytes:
     """Compress bytes into one frame.
 
     Parameters
@@ -231,9 +231,7 @@ def _pack_end(entries: list[bytes], content_size: int) -> bytes:
     index = b"".join(entries[:n_entries])
     totals = content_size.to_bytes(8, "little") + len(entries).to_bytes(8, "little")
     check = xxh3_64_intdigest(index + totals, 0) & 0xFFFFFFFF
-    return (
-        bytes([_KIND_END]) + index + n_entries.to_bytes(4, "little") + check.to_bytes(4, "little")
-    )
+    return bytes([_KIND_END]) + index + n_entries.to_bytes(4, "little") + check.to_bytes(4, "little")
 
 
 # ---- Reading frames -----------------------------------------------------------------------------
@@ -268,7 +266,7 @@ def decompress(data: bytes) -> bytes:
     >>> decompress(compress(bytes(1000)))[:4]
     b'\\x00\\x00\\x00\\x00'
     """
-    contents = []
+    contents: list[bytes] = []
     at = 0
     while at < len(data) or not contents:
         content, at = _decode_frame(data, at)
@@ -290,9 +288,7 @@ def _decode_frame(data: bytes, at: int) -> tuple[bytes, int]:
         content += block_content
         entries.append(sizes)
         if claim is not None and len(content) > claim:
-            raise CorruptDataError(
-                f"the block at byte {at} exceeds the frame's content size of {claim}"
-            )
+            raise CorruptDataError(f"the block at byte {at} exceeds the frame's content size of {claim}")
         at = end
 
     # Everything in it follows from the blocks, so there is just one end that fits them.
@@ -304,8 +300,7 @@ def _decode_frame(data: bytes, at: int) -> tuple[bytes, int]:
         raise CorruptDataError(f"checksum mismatch in the end of the frame at byte {at}")
     if claim is not None and len(content) != claim:
         raise CorruptDataError(
-            f"the frame that ends at byte {at} has {len(content)} bytes of content, "
-            f"its header says {claim}"
+            f"the frame that ends at byte {at} has {len(content)} bytes of content, its header says {claim}"
         )
     return bytes(content), at + len(expected)
 

@@ -126,10 +126,7 @@ def join(planes: Sequence[bytes], rest: bytes, typesize: int, filter: int) -> by
 
 
 def _elements(content: bytes, typesize: int) -> list[int]:
-    return [
-        int.from_bytes(content[at : at + typesize], "little")
-        for at in range(0, len(content), typesize)
-    ]
+    return [int.from_bytes(content[at : at + typesize], "little") for at in range(0, len(content), typesize)]
 
 
 def _to_bytes(elements: list[int], typesize: int) -> bytes:
