@@ -33,7 +33,7 @@ __all__ = ["compress_array", "decompress_array"]
 _NPY_MAGIC = b"\x93NUMPY"
 
 # A header of more is no array's: NumPy's own limit for headers that it did not write itself.
-_HEADER_MAX = 10_000
+NPY_HEADER_MAX = 10_000
 
 
 def as_numpy(a: Any) -> NDArray[Any]:
@@ -110,7 +110,7 @@ def parse_npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any],
         return None
     start = 10 if head[6] == 1 else 12
     end = start + int.from_bytes(head[8:start], "little")
-    if not start < end <= min(len(head), _HEADER_MAX):
+    if not start < end <= min(len(head), NPY_HEADER_MAX):
         return None
     try:
         fields = ast.literal_eval(head[start:end].decode("utf-8" if head[6] == 3 else "latin-1"))
@@ -266,6 +266,6 @@ def _first_bytes(blocks: list[Block]) -> tuple[int, bytes]:
     head = b""
     for n, block in enumerate(blocks, 1):
         head += block.decode()
-        if len(head) >= _HEADER_MAX or parse_npy_header(head) is not None:
+        if len(head) >= NPY_HEADER_MAX or parse_npy_header(head) is not None:
             return n, head
     return len(blocks), head

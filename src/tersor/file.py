@@ -358,23 +358,35 @@ class TersorFile(io.BufferedIOBase):
 
     def write(self, data: Buffer, /) -> int:
         """Write content; returns its size in bytes."""
-        self._check_not_closed()
-        if self._compressor is None:
-            raise io.UnsupportedOperation("the file was not opened for writing")
+        compressor = self._for_writing()
         size = memoryview(data).nbytes
         self._position += size
         if size >= self._batch and not self._pending:
-            self._fp.write(self._compressor.compress(data))
+            self._fp.write(compressor.compress(data))
             return size
         self._pending += memoryview(data).cast("B") if size else b""
         if len(self._pending) >= self._batch:
             self._write_pending()
         return size
 
+    def write_apart(self, data: Buffer, /) -> int:
+        """Write content that gets blocks of its own, of type size 1, as a header before numbers should."""
+        compressor = self._for_writing()
+        self._write_pending()
+        self._fp.write(compressor.compress_apart(data))
+        size = memoryview(data).nbytes
+        self._position += size
+        return size
+
+    def _for_writing(self) -> Compressor:
+        self._check_not_closed()
+        if self._compressor is None:
+            raise io.UnsupportedOperation("the file was not opened for writing")
+        return self._compressor
+
     def _write_pending(self) -> None:
-        assert self._compressor is not None
         pending, self._pending = self._pending, bytearray()
-        self._fp.write(self._compressor.compress(pending))
+        self._fp.write(self._for_writing().compress(pending))
 
     def close(self) -> None:
         """End the frame when writing, and close the file if its path was given."""

@@ -69,6 +69,15 @@ class Compressor:
                 self._pending += view[whole:]
             return self._take_out()
 
+    def compress_apart(self, data: Buffer) -> bytes:
+        """Take data that gets blocks of its own, of type size 1, as a header before numbers should."""
+        with self._lock:
+            self._check_open()
+            self._encode_pending()
+            for part in self._writer.blocks(_native.byte_view(data), 1):
+                self._out += part
+            return self._take_out()
+
     def flush(self) -> bytes:
         """End the frame; the object cannot be used after."""
         with self._lock:

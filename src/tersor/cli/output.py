@@ -1,0 +1,79 @@
+"""What the commands put out: files, tables, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+from ..atomic import atomic_output
+
+
+@contextlib.contextmanager
+def open_output(path: str, *, like: str | None = None) -> Iterator[IO[bytes]]:
+    """Open an output that appears under its name only when complete; "-" is standard output."""
+    if path == "-":
+        yield sys.stdout.buffer
+    else:
+        with atomic_output(path, like=like) as file:
+            yield file
+
+
+def refuse_existing(path: str, force: bool) -> None:
+    """Raise `FileExistsError` for an output that exists and may not be replaced."""
+    if path != "-" and not force and os.path.lexists(path):
+        raise FileExistsError(None, "the output exists; -f replaces it", path)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show progress while the block runs, on a terminal and with rich installed.
+
+    Yields a function to call with the bytes done and the bytes in all, or `None`.
+    """
+    try:
+        from rich import progress
+        from rich.console import Console
+    except ImportError:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
+    """Print a table, its first `left` columns aligned left: with rich on a terminal, else as plain text."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        with contextlib.suppress(ImportError):
+            from rich.console import Console
+            from rich.table import Table
+
+            table = Table(title=title, title_justify="left")
+            for i, name in enumerate(header):
+                table.add_column(name, justify="left" if i < left else "right")
+            for row in cells:
+                table.add_row(*row)
+            Console().print(table)
+            return
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    print(title)
+    for row in [list(header), *cells]:
+        aligned = [
+            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  " + "  ".join(aligned).rstrip())
+    print()
