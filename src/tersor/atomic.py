@@ -17,7 +17,8 @@ def atomic_output(
     """Open a file for writing that replaces `path` when the block ends without an exception.
 
     Until then it has a temporary name in the same directory; after an exception, `KeyboardInterrupt`
-    included, nothing is left of it and `path` is as it was.
+    included, nothing is left of it and `path` is as it was. What is no regular file, such as /dev/null
+    or a pipe, is written to directly.
 
     Parameters
     ----------
@@ -26,16 +27,32 @@ def atomic_output(
         A file whose permission bits the new file gets; by default those of any new file.
     """
     path = Path(path)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
+    if path.exists() and not path.is_file():
+        # A device or a pipe is written to, not replaced; a directory is refused by open().
+        with path.open("wb") as file:
+            yield file
+        return
+    with _named(path):
+        fd, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
             yield file
         os.chmod(name, os.stat(like).st_mode & 0o777 if like is not None else 0o666 & ~_umask())
-        os.replace(name, path)
+        with _named(path):
+            os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have errors name the file that was asked for, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def _umask() -> int:

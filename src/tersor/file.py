@@ -19,9 +19,9 @@ from .frame import (
     MAGIC,
     Block,
     FrameParser,
-    _end_check,
     block_size,
     check_options,
+    end_check,
 )
 from .parallel import n_workers, ordered_map
 from .stream import Compressor
@@ -93,14 +93,14 @@ def _index_at_end(fp: IO[bytes], end: int) -> tuple[int, list[Place]] | None:
     if entries < 2 or index_at - 1 < HEADER.size:
         return None
     fp.seek(index_at - 1)
-    kind, *index = read_exactly(fp, 1 + entries * ENTRY_SIZE)
-    raw = bytes(index)
+    kind_and_index = read_exactly(fp, 1 + entries * ENTRY_SIZE)
+    kind, index = kind_and_index[0], kind_and_index[1:]
     sizes = [
-        (int.from_bytes(raw[i : i + 3], "little"), int.from_bytes(raw[i + 3 : i + 6], "little"))
-        for i in range(0, len(raw), ENTRY_SIZE)
+        (int.from_bytes(index[i : i + 3], "little"), int.from_bytes(index[i + 3 : i + 6], "little"))
+        for i in range(0, len(index), ENTRY_SIZE)
     ]
     content_size = sum(content for content, _ in sizes)
-    if kind != KIND_END or check != _end_check(raw, content_size, entries):
+    if kind != KIND_END or check != end_check(index, content_size, entries):
         return None
     start = index_at - 1 - sum(BLOCK.size + payload for _, payload in sizes) - HEADER.size
     if start < 0:
@@ -118,12 +118,10 @@ def _scan(fp: IO[bytes]) -> list[Place]:
     """Find all blocks by reading the file from its beginning."""
     fp.seek(0)
     places = []
-    position = start = 0
-    parser_blocks = read_blocks(fp)
-    for block in parser_blocks:
+    start = 0
+    for block in read_blocks(fp):
         size = BLOCK.size + len(block.payload)
-        position = fp.tell() - size
-        places.append(Place(position, start, block.offset, block.content_size, size))
+        places.append(Place(fp.tell() - size, start, block.offset, block.content_size, size))
         start += block.content_size
     return places
 

@@ -78,7 +78,8 @@ def _header_check(header: bytes) -> int:
     return xxh3_64_intdigest(header[:6] + header[8:]) & 0xFFFF
 
 
-def _end_check(index: bytes, content_size: int, n_blocks: int) -> int:
+def end_check(index: bytes, content_size: int, n_blocks: int) -> int:
+    """Compute the check of a frame's end."""
     return xxh3_64_intdigest(index + struct.pack("<QQ", content_size, n_blocks)) & 0xFFFFFFFF
 
 
@@ -149,7 +150,7 @@ class FrameWriter:
         """Make the end mark and index."""
         n_blocks = len(self._index) // ENTRY_SIZE
         index = bytes(self._index) if n_blocks > 1 else b""
-        check = _end_check(index, self.content_size, n_blocks)
+        check = end_check(index, self.content_size, n_blocks)
         return bytes([KIND_END]) + index + END.pack(len(index) // ENTRY_SIZE, check)
 
 
@@ -341,7 +342,7 @@ class FrameParser:
         entries, check = END.unpack(unit[-END.size :])
         if index != self._expected_index() or entries != len(index) // ENTRY_SIZE:
             raise CorruptDataError(f"the index at byte {at} does not match the blocks")
-        if check != _end_check(index, self.offset, len(self.index) // ENTRY_SIZE):
+        if check != end_check(index, self.offset, len(self.index) // ENTRY_SIZE):
             raise CorruptDataError(f"checksum mismatch in the frame end at byte {at}")
         if self.content_size not in (None, self.offset):
             raise CorruptDataError(

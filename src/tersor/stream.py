@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import _native
-from .errors import CorruptDataError
+from .errors import CorruptDataError, TersorError
 from .frame import FrameParser, FrameWriter, block_size, check_options, pack_header
 from .parallel import n_workers
 
@@ -140,7 +140,12 @@ class Decompressor:
 
     @property
     def needs_input(self) -> bool:
-        return not self._eof and self._output_at == len(self._output) and not self._complete_unit()
+        if self._eof or self._failed or self._output_at < len(self._output):
+            return False
+        try:
+            return not self._complete_unit()
+        except TersorError:
+            return False  # what is there will be refused
 
     def decompress(self, data: Buffer, max_length: int = -1) -> bytes:
         """Take more data and return content.

@@ -368,3 +368,18 @@ def test_tables_on_a_terminal_need_no_rich(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "rich.table", None)
     commands.print_table("title", ("a", "b"), [("x", 1)])
     assert terminal.getvalue() == "title\n  a  b\n  x  1\n\n"
+
+
+def test_missing_folder_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", bytes_file(), "-o", "nowhere/out"]) == 1
+    assert capsys.readouterr().err == "tersor: nowhere/out: No such file or directory\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX pipes")
+def test_what_is_no_regular_file_is_written_to_and_not_replaced() -> None:
+    name = bytes_file()
+    os.mkfifo("pipe")
+    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE)
+    assert main(["compress", name, "-o", "pipe", "-f"]) == 0
+    assert tersor.decompress(reader.communicate()[0]) == DATA
+    assert Path("pipe").is_fifo()

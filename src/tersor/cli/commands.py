@@ -31,7 +31,9 @@ class UsageError(Exception):
 Progress = Callable[[int, int], None] | None
 
 
-def _copy(source: IO[bytes] | TersorFile, write: Callable[[bytes], object], total: int, progress: Progress) -> int:
+def _copy(
+    source: IO[bytes] | TersorFile, write: Callable[[bytes], object], total: int, progress: Progress
+) -> int:
     """Copy to the end in bounded memory; returns the size."""
     done = 0
     while chunk := source.read(_CHUNK):

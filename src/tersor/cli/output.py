@@ -22,8 +22,9 @@ def open_output(path: str, *, like: str | None = None) -> Iterator[IO[bytes]]:
 
 
 def refuse_existing(path: str, force: bool) -> None:
-    """Raise `FileExistsError` for an output that exists and may not be replaced."""
-    if path != "-" and not force and os.path.lexists(path):
+    """Raise `FileExistsError` for a file that exists and may not be replaced."""
+    special = path == "-" or (os.path.exists(path) and not os.path.isfile(path))
+    if not special and not force and os.path.lexists(path):
         raise FileExistsError(None, "the output exists; -f replaces it", path)
 
 
