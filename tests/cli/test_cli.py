@@ -379,7 +379,9 @@ def test_missing_folder_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_regular_file_is_written_to_and_not_replaced() -> None:
     name = bytes_file()
     os.mkfifo("pipe")
-    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE)
-    assert main(["compress", name, "-o", "pipe", "-f"]) == 0
-    assert tersor.decompress(reader.communicate()[0]) == DATA
+    with open("copy", "wb") as copy:
+        reader = subprocess.Popen(["cat", "pipe"], stdout=copy)
+    assert main(["compress", name, "-o", "pipe"]) == 0
+    assert reader.wait() == 0
+    assert tersor.decompress(Path("copy").read_bytes()) == DATA
     assert Path("pipe").is_fifo()
