@@ -1,0 +1,69 @@
+"""Inputs that every codec is tried on."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+# Around the edges of steps, tails, layouts, samples and blocks.
+EDGES = [1, 2, 3, 7, 8, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 8191, 8192, 8193]
+EDGES += [32767, 32768, 65535, 65536, 65537, (256 << 10) - 1, 256 << 10, (256 << 10) + 1]
+
+
+def fibonacci(n: int) -> bytes:
+    """Bytes with Fibonacci counts, whose unlimited Huffman code is as long as it has symbols."""
+    data = bytearray()
+    a = b = 1
+    for symbol in range(40):
+        data += bytes([symbol]) * a
+        a, b = b, a + b
+        if len(data) >= n:
+            break
+    random.Random(n).shuffle(data)
+    return bytes(data[:n])
+
+
+def make(kind: str, n: int) -> bytes:
+    """Make n bytes of a kind; the same each time."""
+    rng = np.random.default_rng(n)
+    match kind:
+        case "constant":
+            return b"\x2a" * n
+        case "two symbols":
+            return rng.integers(0, 2, n, dtype="u1").tobytes()
+        case "one odd byte":
+            return b"\0" * (n - 1) + b"\xff"
+        case "geometric":
+            return np.minimum(rng.geometric(0.3, n), 255).astype("u1").tobytes()
+        case "fibonacci":
+            return fibonacci(n)
+        case "all values":
+            return (np.arange(n) % 256).astype("u1").tobytes()
+        case "shifting":
+            return (rng.integers(0, 4, n) + np.arange(n) * 200 // n).astype("u1").tobytes()
+        case "weights":
+            return rng.normal(0, 0.05, n // 4 + 1).astype("f4").tobytes()[:n]
+        case "series":
+            return np.cumsum(rng.integers(-9, 9, n // 2 + 1)).astype("i2").tobytes()[:n]
+        case "text":
+            words = [b"huffman", b"code", b"the", b"of", b"prefix", b"lane", b"\n"]
+            return b" ".join(words[i] for i in rng.integers(0, 7, n))[:n]
+        case "random":
+            return rng.bytes(n)
+    raise ValueError(kind)
+
+
+KINDS = (
+    "constant",
+    "two symbols",
+    "one odd byte",
+    "geometric",
+    "fibonacci",
+    "all values",
+    "shifting",
+    "weights",
+    "series",
+    "text",
+    "random",
+)
