@@ -343,6 +343,8 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", array_file()]) == 0
     assert main(["bench", model_file()]) == 0
     assert "tersor (files)" in capsys.readouterr().out
+    assert main(["bench"]) == 0
+    assert "Model: a network for handwritten digits" in capsys.readouterr().out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

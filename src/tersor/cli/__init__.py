@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("demo", "compress an embedded model and text, check them, and compare sizes and speeds")
     bench = add("bench", "compare sizes and speeds on a file of yours")
-    bench.add_argument("file", metavar="FILE")
+    bench.add_argument("file", metavar="FILE", nargs="?", help="by default what demo shows")
     return parser
 
 
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         # TersorError is a ValueError, and so are the complaints of the libraries below about bad data.
         message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        name = getattr(arguments, "file", "demo")
+        name = getattr(arguments, "file", None) or arguments.command
         where = error.filename if isinstance(error, OSError) and error.filename else name
         print(f"tersor: {where}: {message}", file=sys.stderr)
         return EXIT_BAD

@@ -140,7 +140,10 @@ def demo(arguments: argparse.Namespace) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    """Compare methods on a file."""
+    """Compare methods on a file, or on what the demo has."""
+    if arguments.file is None:
+        demo(arguments)
+        return
     path = Path(arguments.file)
     typesize = 1
     if path.suffix == ".npy":
