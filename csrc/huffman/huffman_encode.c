@@ -5,12 +5,12 @@
 #define LANES_MIN ((size_t)8 << 10)
 #define LANES_TWICE_MIN ((size_t)64 << 10)
 
-/* Counting takes longer than coding, so large planes are counted by a sample of a quarter. The stride is
+/* Counting takes longer than coding, so large planes are counted by a sample of an eighth. The stride is
  * no power of two, so that the pieces wander through the rows of pictures and tables. */
 #define SAMPLED_MIN ((size_t)32 << 10)
-#define SAMPLE_PIECE 256
+#define SAMPLE_PIECE 128
 #define SAMPLE_STRIDE (17 * 64)
-#define SAMPLE_WEIGHT 4
+#define SAMPLE_WEIGHT 8
 
 /* Eight tables, so that equal bytes close together do not wait for each other's store. */
 void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len, size_t piece,
