@@ -184,8 +184,9 @@ def checkpoint_table(repetitions: int, missing: set[str]) -> Iterator[str]:
             ]
             yield from results_table(measure(makers, repetitions, missing))
     yield (
-        "From file to file. tersor goes tensor by tensor; the others are given the data of all tensors "
-        "at once."
+        "From file to file, so that for the fast ones reading and writing files is most of the time; `bf16` "
+        "and `f32` above are the same weights in memory. tersor goes tensor by tensor; the others are given "
+        "the data of all tensors at once."
     )
     yield ""
 
