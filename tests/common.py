@@ -49,6 +49,14 @@ def make(kind: str, n: int) -> bytes:
         case "text":
             words = [b"huffman", b"code", b"the", b"of", b"prefix", b"lane", b"\n"]
             return b" ".join(words[i] for i in rng.integers(0, 7, n))[:n]
+        case "sparse":
+            return (rng.normal(0, 9, n) * (rng.random(n) < 0.05)).astype("i1").tobytes()
+        case "ternary":
+            return rng.choice(3, n, p=[0.1, 0.7, 0.2]).astype("u1").tobytes()
+        case "few symbols":
+            return (rng.integers(0, 12, n) * 20).astype("u1").tobytes()
+        case "runs":
+            return np.repeat(rng.integers(0, 3, n // 50 + 1) * 99, 50).astype("u1").tobytes()[:n]
         case "random":
             return rng.bytes(n)
     raise ValueError(kind)
@@ -65,5 +73,9 @@ KINDS = (
     "weights",
     "series",
     "text",
+    "sparse",
+    "ternary",
+    "few symbols",
+    "runs",
     "random",
 )

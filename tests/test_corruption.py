@@ -266,6 +266,7 @@ CORE_ERRORS = (
     "stream_long",
     "lane_state",
     "padding",
+    "depth",
 )
 
 

@@ -17,6 +17,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_STREAM_LONG: return "bits are left over after the last symbol";
     case TSR_ERR_LANE_STATE: return "the lane states do not fit the stream";
     case TSR_ERR_PADDING: return "padding bits are not zero";
+    case TSR_ERR_DEPTH: return "planes are nested too deeply";
     }
     return "unknown error";
 }

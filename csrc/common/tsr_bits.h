@@ -57,4 +57,16 @@ TSR_INLINE unsigned tsr_log2_floor(uint32_t v) {
 #endif
 }
 
+TSR_INLINE size_t tsr_count_ones(const uint8_t *bytes, size_t n) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t x = 0;
+        memcpy(&x, bytes + i, n - i < 8 ? n - i : 8);
+        x -= x >> 1 & 0x5555555555555555u;
+        x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+        sum += ((x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Fu) * 0x0101010101010101u >> 56;
+    }
+    return (size_t)sum;
+}
+
 #endif

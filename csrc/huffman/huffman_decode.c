@@ -186,29 +186,13 @@ static tsr_result decode_lanes(uint8_t *dst, size_t n, const huffman_code *code,
     return rc;
 }
 
-tsr_result tsr_huffman_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode) {
+tsr_result tsr_huffman_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode) {
     huffman_code code;
     size_t n_table;
-
-    switch ((plane_mode)mode) {
-    case PLANE_RAW:
-        if (src_len != n) return TSR_ERR_PLANE_SIZE;
-        memcpy(dst, src, n);
-        return TSR_OK;
-    case PLANE_SINGLE:
-        if (src_len != 1) return TSR_ERR_PLANE_SIZE;
-        memset(dst, src[0], n);
-        return TSR_OK;
-    case PLANE_ONE_LANE:
-    case PLANE_LANES:
-    case PLANE_LANES_TWICE: {
-        const tsr_result rc = tsr_huffman_table_read(&code, src, src_len, &n_table);
-        if (rc != TSR_OK) return rc;
-        src += n_table;
-        src_len -= n_table;
-        if (mode == PLANE_ONE_LANE) return decode_one_lane(dst, n, &code, src, src_len);
-        return decode_lanes(dst, n, &code, src, src_len, mode == PLANE_LANES ? 1 : 2);
-    }
-    }
-    return TSR_ERR_MODE;
+    const tsr_result rc = tsr_huffman_table_read(&code, src, src_len, &n_table);
+    if (rc != TSR_OK) return rc;
+    src += n_table;
+    src_len -= n_table;
+    if (mode == PLANE_ONE_LANE) return decode_one_lane(dst, n, &code, src, src_len);
+    return decode_lanes(dst, n, &code, src, src_len, mode == PLANE_LANES ? 1 : 2);
 }

@@ -1,15 +1,7 @@
-/* From a plane of bytes to Huffman data: layout, scalar kernels, and the choice of mode. */
+/* From bytes to Huffman data: layout, counts, scalar kernels. */
 #include "huffman_internal.h"
 
-/* Below these sizes the fixed cost of lanes (about 120 bytes a stream) weighs more than their speed. */
-#define LANES_MIN ((size_t)8 << 10)
-#define LANES_TWICE_MIN ((size_t)64 << 10)
-
-/* Counting takes longer than coding, so large planes are counted by a sample of an eighth. The stride is
- * no power of two, so that the pieces wander through the rows of pictures and tables. */
-#define SAMPLED_MIN ((size_t)32 << 10)
-#define SAMPLE_PIECE 128
-#define SAMPLE_STRIDE (17 * 64)
+/* Counts of a sample stand for so many. */
 #define SAMPLE_WEIGHT 8
 
 /* Eight tables, so that equal bytes close together do not wait for each other's store. */
@@ -201,7 +193,7 @@ static uint8_t *encode_lanes(uint8_t *dst, uint8_t *dst_end, const huffman_codew
  * count above zero: those that the sample missed are counted in all of the plane. When they are many the
  * sample was no good, and all is counted. Returns the sum of the counts.
  */
-static uint64_t estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n) {
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n) {
     uint64_t total = 0;
     int exact = n < SAMPLED_MIN;
     if (!exact) {
@@ -218,42 +210,22 @@ static uint64_t estimate_counts(uint32_t counts[256], const uint8_t *src, size_t
     return total;
 }
 
-static size_t store_raw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *mode) {
-    memcpy(dst, src, n);
-    *mode = PLANE_RAW;
-    return n;
+size_t tsr_huffman_plan(huffman_plan *plan, const uint32_t counts[256], uint64_t total, size_t n) {
+    uint64_t n_bits = 0;
+    tsr_huffman_code_lengths(plan->lengths, counts);
+    for (int s = 0; s < 256; s++) n_bits += (uint64_t)counts[s] * plan->lengths[s];
+    plan->n_table = tsr_huffman_table_write(plan->table, plan->lengths);
+    return plan->n_table + (size_t)(n_bits * n / total / 8);
 }
 
-size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, uint8_t *mode) {
-    uint32_t counts[256];
-    uint8_t lengths[256], table[TABLE_BYTES_MAX];
+size_t tsr_huffman_encode(uint8_t *dst, size_t dst_cap, const huffman_plan *plan, const uint8_t *src, size_t n,
+                          int mode) {
     huffman_codewords codewords;
-
-    if (codec == TSR_CODEC_RAW) return store_raw(dst, src, n, mode);
-    const uint64_t total = estimate_counts(counts, src, n);
-    if (counts[src[0]] == total) {
-        dst[0] = src[0];
-        *mode = PLANE_SINGLE;
-        return 1;
-    }
-    tsr_huffman_code_lengths(lengths, counts);
-    uint64_t n_bits = 0;
-    for (int s = 0; s < 256; s++) n_bits += (uint64_t)counts[s] * lengths[s];
-    const size_t n_table = tsr_huffman_table_write(table, lengths);
-    const size_t least = n_table + (size_t)(n_bits * n / total / 8);
-    if (least >= n) return store_raw(dst, src, n, mode);
-
-    tsr_huffman_codewords(&codewords, lengths);
-    memcpy(dst, table, n_table);
     uint8_t *end;
-    if (n < LANES_MIN) {
-        *mode = PLANE_ONE_LANE;
-        end = encode_one_lane(dst + n_table, &codewords, src, n);
-    } else {
-        *mode = n < LANES_TWICE_MIN ? PLANE_LANES : PLANE_LANES_TWICE;
-        end = encode_lanes(dst + n_table, dst + TSR_HUFFMAN_PLANE_ROOM(n), &codewords, src, n,
-                           *mode == PLANE_LANES ? 1 : 2);
-    }
-    const size_t size = (size_t)(end - dst);
-    return size < n ? size : store_raw(dst, src, n, mode);
+    tsr_huffman_codewords(&codewords, plan->lengths);
+    memcpy(dst, plan->table, plan->n_table);
+    uint8_t *const coded = dst + plan->n_table;
+    if (mode == PLANE_ONE_LANE) end = encode_one_lane(coded, &codewords, src, n);
+    else end = encode_lanes(coded, dst + dst_cap, &codewords, src, n, mode == PLANE_LANES ? 1 : 2);
+    return (size_t)(end - dst);
 }

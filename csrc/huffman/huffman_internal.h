@@ -25,7 +25,9 @@ typedef enum plane_mode {
     PLANE_SINGLE = 1,
     PLANE_ONE_LANE = 2,
     PLANE_LANES = 3,
-    PLANE_LANES_TWICE = 4
+    PLANE_LANES_TWICE = 4,
+    PLANE_FLAGS = 5,
+    PLANE_PACKED = 6
 } plane_mode;
 
 /* A canonical code, complete and validated. */
@@ -102,11 +104,31 @@ void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[2
 size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read);
 
-/* Codes one plane into dst, which has TSR_HUFFMAN_PLANE_ROOM(n) bytes; returns the size (<= n). The
- * room is for a code made from estimated counts, which may turn out longer than the plane itself. */
-#define TSR_HUFFMAN_PLANE_ROOM(n) \
-    ((n) + (n) / 2 + TABLE_BYTES_MAX + 6 + 2 * STATES_BYTES_MAX + STEP_OVERREAD)
-size_t tsr_huffman_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, uint8_t *mode);
-tsr_result tsr_huffman_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode);
+/* Large planes are counted by a sample, because counting takes longer than coding. The stride is no power
+ * of two, so that the pieces wander through the rows of pictures and tables; and a multiple of eight. */
+#define SAMPLED_MIN ((size_t)32 << 10)
+#define SAMPLE_PIECE 128
+#define SAMPLE_STRIDE (17 * 64)
+
+/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. */
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n);
+
+/* A code and its table as it is stored. */
+typedef struct huffman_plan {
+    uint8_t lengths[256];
+    uint8_t table[TABLE_BYTES_MAX];
+    size_t n_table;
+} huffman_plan;
+
+/* Makes the code; returns the least size that n coded bytes with about these counts can have. */
+size_t tsr_huffman_plan(huffman_plan *plan, const uint32_t counts[256], uint64_t total, size_t n);
+
+/* Codes n bytes, all of which have a code, in one of the Huffman modes; n is at least 128, for two streams
+ * 256, but for one lane. dst_cap is TSR_HUFFMAN_ROOM(n) or more. The room is for a code
+ * made from estimated counts, which may turn out longer than the bytes themselves. */
+#define TSR_HUFFMAN_ROOM(n) ((n) + (n) / 2 + TABLE_BYTES_MAX + 6 + 2 * STATES_BYTES_MAX + STEP_OVERREAD)
+size_t tsr_huffman_encode(uint8_t *dst, size_t dst_cap, const huffman_plan *plan, const uint8_t *src, size_t n,
+                          int mode);
+tsr_result tsr_huffman_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode);
 
 #endif

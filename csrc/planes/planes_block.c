@@ -1,41 +1,18 @@
 /* A block: content to planes to coded planes, and back (docs/format.md, kind 1). */
-#include "../huffman/huffman_internal.h"
 #include "planes_internal.h"
 
 #define PLANE_HEADER 4 /* u8 mode, u24 size */
 
 size_t tsr_block_encode_bound(size_t src_len) {
-    return 8 * PLANE_HEADER + TSR_HUFFMAN_PLANE_ROOM(src_len);
+    return 8 * PLANE_HEADER + TSR_PLANE_ROOM(src_len);
 }
 
-/* Planes of a whole block, and 64 bytes so that planes need not share a cache line's end. */
-size_t tsr_block_workspace_size(size_t content_len) { return content_len + 64; }
+/* Planes of a whole block, and what coding one of them takes. */
+size_t tsr_block_workspace_size(size_t content_len) { return content_len + TSR_PLANE_SCRATCH(content_len); }
 
 /* ---- Choice of filter ---------------------------------------------------------------------------- */
 
 enum { SAMPLE_RUNS = 8, SAMPLE_RUN = 256, SAMPLE = SAMPLE_RUNS * SAMPLE_RUN };
-
-/* log2(c) in 1/256, by the first terms of its series: close enough to compare entropies. */
-static uint32_t log2_256(uint32_t c) {
-    const unsigned e = tsr_log2_floor(c);
-    const uint32_t m = (uint32_t)(((uint64_t)c << 16 >> e) - (1u << 16)); /* fraction, 16 bits */
-    const uint32_t bend = (uint32_t)(((uint64_t)m * (65536 - m)) >> 16);  /* m (1 - m) */
-    return (e << 8) + ((m + (bend * 22 >> 6)) >> 8);
-}
-
-/* Order-0 entropy of n sampled bytes, in bits / 256, with the correction for small samples of Miller
- * (1955): without it the filter that spreads a plane over most symbols would look too good. */
-static uint64_t entropy(const uint8_t *bytes, size_t n) {
-    uint16_t counts[256] = {0};
-    uint64_t bits = (uint64_t)n * log2_256((uint32_t)n);
-    uint64_t n_symbols = 0;
-    for (size_t i = 0; i < n; i++) counts[bytes[i]]++;
-    for (int s = 0; s < 256; s++) {
-        n_symbols += counts[s] > 0;
-        if (counts[s] > 1) bits -= (uint64_t)counts[s] * log2_256(counts[s]);
-    }
-    return bits + (n_symbols - 1) * 185; /* half of log2(e) a symbol */
-}
 
 static int choose_filter(const uint8_t *src, size_t n, int typesize) {
     /* Rotations by 2 and 4 bits are rarely best, and then by a hair that a sample cannot tell. */
@@ -55,7 +32,7 @@ static int choose_filter(const uint8_t *src, size_t n, int typesize) {
             for (int p = 0; p < typesize; p++) planes[p] = sample[p] + r * run;
             tsr_planes_active()->split(planes, src + start * (size_t)typesize, run, typesize, filter);
         }
-        for (int p = 0; p < typesize; p++) bits += entropy(sample[p], n_runs * run);
+        for (int p = 0; p < typesize; p++) bits += tsr_entropy(sample[p], n_runs * run);
         /* A filter has to earn its time; the running sum of delta takes more of it. */
         const uint64_t price = filter == TSR_FILTER_DELTA ? bits / 64 : bits / 1024;
         if (filter == TSR_FILTER_NONE || bits + price < least) {
@@ -72,7 +49,7 @@ tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, si
                             int filter, int codec, void *workspace, size_t *n_written, uint8_t *shape) {
     const size_t n = src_len / (size_t)typesize;
     const uint8_t *planes[8] = {src};
-    uint8_t *out = dst + PLANE_HEADER * typesize;
+    uint8_t *out = dst + PLANE_HEADER * typesize, *const scratch = (uint8_t *)workspace + src_len;
 
     if (dst_cap < tsr_block_encode_bound(src_len)) return TSR_ERR_DST_TOO_SMALL;
     if (typesize == 1) {
@@ -86,7 +63,7 @@ tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, si
     }
     for (int p = 0; p < typesize; p++) {
         uint8_t mode;
-        const size_t size = tsr_huffman_plane_encode(out, planes[p], n, codec, &mode);
+        const size_t size = tsr_plane_encode(out, planes[p], n, codec, 0, scratch, &mode);
         dst[PLANE_HEADER * p] = mode;
         tsr_store24(dst + PLANE_HEADER * p + 1, (uint32_t)size);
         out += size;
@@ -109,13 +86,9 @@ tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_
     for (int p = 0; p < typesize; p++) {
         planes[p].mode = src[PLANE_HEADER * p];
         planes[p].size = tsr_load24(src + PLANE_HEADER * p + 1);
-        if (planes[p].mode > PLANE_LANES_TWICE) return TSR_ERR_MODE;
         total += planes[p].size;
-        /* What a mode needs at the very least, a bit per symbol for Huffman: no claim of content
-         * beyond it gets as far as the allocation of an output. */
-        const size_t size = planes[p].size;
-        if (planes[p].mode == PLANE_RAW ? size != n : planes[p].mode == PLANE_SINGLE ? size != 1 : size < n / 8)
-            return TSR_ERR_PLANE_SIZE;
+        const tsr_result rc = tsr_plane_check(planes[p].mode, planes[p].size, n);
+        if (rc != TSR_OK) return rc;
     }
     *n_planes = typesize;
     return total == src_len ? TSR_OK : TSR_ERR_PAYLOAD_SIZE;
@@ -125,6 +98,7 @@ tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, si
                             void *workspace, size_t *fault) {
     tsr_plane_info info[8];
     const uint8_t *planes[8];
+    uint8_t *const scratch = (uint8_t *)workspace + dst_len;
     int typesize;
 
     *fault = 0;
@@ -138,7 +112,7 @@ tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, si
         if (typesize > 1 && info[p].mode == PLANE_RAW) {
             planes[p] = in; /* joined straight from the payload */
         } else {
-            rc = tsr_huffman_plane_decode(out, n, in, info[p].size, info[p].mode);
+            rc = tsr_plane_decode(out, n, in, info[p].size, info[p].mode, 0, scratch);
             if (rc != TSR_OK) return rc;
             planes[p] = out;
         }

@@ -1,7 +1,42 @@
 /* The plain path (SSE2 or NEON as far as the compiler's baseline goes), and the choice of path. */
+#include "planes_internal.h"
+
+size_t tsr_planes_split_flags_scalar(uint8_t *flags, uint8_t *literals, const uint8_t *src, size_t n,
+                                     uint8_t common) {
+    size_t n_literals = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        unsigned byte = 0;
+        const size_t end = n - i < 8 ? n - i : 8;
+        /* Storing always and moving on only when due leaves no branch to mispredict. */
+        for (size_t k = 0; k < end; k++) {
+            const unsigned differs = src[i + k] != common;
+            literals[n_literals] = src[i + k];
+            n_literals += differs;
+            byte |= differs << k;
+        }
+        flags[i / 8] = (uint8_t)byte;
+    }
+    return n_literals;
+}
+
+void tsr_planes_join_flags_scalar(uint8_t *dst, size_t n, const uint8_t *flags, const uint8_t *literals,
+                                  uint8_t common) {
+    for (size_t i = 0; i < n; i += 8) {
+        const unsigned byte = flags[i / 8];
+        const size_t end = n - i < 8 ? n - i : 8;
+        for (size_t k = 0; k < end; k++) {
+            const unsigned differs = byte >> k & 1;
+            /* All ones where the literal is taken: a choice without a branch. */
+            dst[i + k] = (uint8_t)(common ^ ((common ^ *literals) & (0u - differs)));
+            literals += differs;
+        }
+    }
+}
+
 #define PLANES_NAME tsr_planes_scalar
 #define PLANES_PATH TSR_CPU_SCALAR
 #define PLANES_TARGET
+#define PLANES_FLAGS tsr_planes_split_flags_scalar, tsr_planes_join_flags_scalar
 #include "planes_template.h"
 
 static const planes_kernels *active = &tsr_planes_scalar;

@@ -4,12 +4,13 @@ It reads everything that the fast library writes, and given the same filter it w
 tens to thousands of times slower. docs/format.md is the specification; the modules follow its
 chapters, and each can be read alone:
 
-- `huffman`: from counts to code lengths to codes, and a plane of bytes coded in one lane or in 64;
+- `huffman`: from counts to code lengths to codes, and bytes coded in one lane or in 64;
+- `plane`: the mode for a plane of bytes, and the two that rearrange it before it is Huffman coded;
 - `planes`: elements of 2, 4 or 8 bytes passed through a filter and taken apart into planes;
 - `frame`: planes in blocks, blocks in frames, with their checks.
 """
 
-from . import frame, huffman, planes
+from . import frame, huffman, plane, planes
 from .frame import compress, decompress
 
-__all__ = ["compress", "decompress", "frame", "huffman", "planes"]
+__all__ = ["compress", "decompress", "frame", "huffman", "plane", "planes"]

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from xxhash import xxh3_64_intdigest
 
 from ..errors import CorruptDataError, TersorError, TruncatedDataError, UnsupportedFormatError
-from . import huffman, planes
+from . import planes
+from .plane import MODES, decode_plane, encode_plane
 
 __all__ = ["compress", "decode_block", "decompress", "encode_block"]
 
@@ -79,7 +80,7 @@ def encode_block(
     headers = b""
     data = b""
     for plane in split:
-        mode, coded = huffman.encode_plane(plane, codec)
+        mode, coded = encode_plane(plane, codec)
         headers += bytes([mode]) + _u24(len(coded))
         data += coded
     return planes.TYPE_SIZES.index(typesize) | filter << 2, headers + data + rest
@@ -141,7 +142,7 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
     headers = [(payload[i], _from_u24(payload, i + 1)) for i in range(0, at, _PLANE_HEADER_SIZE)]
     # First, because the sizes of planes in an unknown mode may mean anything.
     for p, (mode, _) in enumerate(headers):
-        if mode not in huffman.MODES:
+        if mode not in MODES:
             raise UnsupportedFormatError(f"plane {p} has the unknown mode {mode}")
     # Before any plane is decoded, so that no claim is believed that the data cannot hold.
     expected = at + sum(size for _, size in headers) + n_rest
@@ -153,7 +154,7 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
     decoded = []
     for p, (mode, size) in enumerate(headers):
         with _located(f"plane {p}, at byte {at} of the payload"):
-            decoded.append(huffman.decode_plane(mode, payload[at : at + size], n))
+            decoded.append(decode_plane(mode, payload[at : at + size], n))
         at += size
     return planes.join(decoded, payload[at:], typesize, filter)
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import CorruptDataError, UnsupportedFormatError
+from ..errors import CorruptDataError
 
 __all__ = [
     "LANES",
     "LANES_TWICE",
     "MAX_LENGTH",
-    "MODES",
     "ONE_LANE",
-    "RAW",
-    "SINGLE",
     "canonical_codes",
     "code_lengths",
-    "decode_plane",
-    "encode_plane",
+    "decode",
+    "encode",
+    "estimate_counts",
+    "plan",
     "read_table",
     "write_table",
 ]
@@ -30,13 +29,10 @@ __all__ = [
 MAX_LENGTH = 11
 """Longest code of the format, in bits."""
 
-# Modes of a plane.
-RAW = 0
-SINGLE = 1
+# Layouts: modes of a plane.
 ONE_LANE = 2
 LANES = 3
 LANES_TWICE = 4
-MODES = (RAW, SINGLE, ONE_LANE, LANES, LANES_TWICE)
 
 _N_LANES = 64
 # Within a step the even lanes go first: a vector machine holds them in one register and the odd ones
@@ -45,14 +41,10 @@ _LANE_ORDER = (*range(0, _N_LANES, 2), *range(1, _N_LANES, 2))
 # The tail fills the 16 bits that every lane ends with.
 _TAIL_ROOM = 2 * _N_LANES
 
-# From these sizes on our encoder chooses the layouts with lanes.
-_LANES_MIN = 8 << 10
-_LANES_TWICE_MIN = 64 << 10
-
-# Our encoder estimates the counts of planes from this size on: see _estimate_counts().
-_SAMPLED_MIN = 32 << 10
-_SAMPLE_PIECE = 128
-_SAMPLE_STRIDE = 17 * 64
+# Our encoder estimates the counts of planes from this size on: see estimate_counts().
+SAMPLED_MIN = 32 << 10
+SAMPLE_PIECE = 128
+SAMPLE_STRIDE = 17 * 64
 _SAMPLE_WEIGHT = 8
 
 # Nibbles of a code table that are no lengths.
@@ -68,7 +60,7 @@ def _count(data: bytes) -> list[int]:
     return [data.count(symbol) for symbol in range(256)]
 
 
-def _estimate_counts(data: bytes) -> list[int]:
+def estimate_counts(data: bytes) -> list[int]:
     """Count the bytes of a plane; of a large one by a sample of an eighth.
 
     The fast encoder counts no faster than it codes, so it saves most of that work, and its
@@ -76,9 +68,9 @@ def _estimate_counts(data: bytes) -> list[int]:
     code: those are counted in all of the plane, one by one, and if they are more than one byte in 64,
     the sample is dropped. And a code made from it is a little longer than the best.
     """
-    if len(data) < _SAMPLED_MIN:
+    if len(data) < SAMPLED_MIN:
         return _count(data)
-    sample = b"".join(data[at : at + _SAMPLE_PIECE] for at in range(0, len(data), _SAMPLE_STRIDE))
+    sample = b"".join(data[at : at + SAMPLE_PIECE] for at in range(0, len(data), SAMPLE_STRIDE))
     counts = [_SAMPLE_WEIGHT * count for count in _count(sample)]
     n_missed = 0
     for symbol in range(256):
@@ -418,118 +410,33 @@ class _BitReader:
             raise CorruptDataError(f"{self._what} are followed by {n_left} bytes too many")
 
 
-# ---- Planes -------------------------------------------------------------------------------------
+# ---- Huffman data -------------------------------------------------------------------------------
 
 
-def encode_plane(data: bytes, codec: str = "auto") -> tuple[int, bytes]:
-    """Code a plane of bytes in the mode that our encoder chooses.
+def plan(counts: Sequence[int], n: int) -> tuple[list[int], bytes, int]:
+    """Make the code for a plane of n bytes with about these counts.
 
-    Parameters
-    ----------
-    data : bytes
-        The plane; not empty.
-    codec : {"auto", "huffman", "raw"}
-        "raw" stores all planes as they are. The other two are the same as long as the format has one
-        way to compress.
-
-    Returns
-    -------
-    mode : int
-        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes.
-    payload : bytes
-        The plane's data, never longer than `data`.
-
-    Raises
-    ------
-    ValueError
-        If `data` is empty or `codec` unknown.
-
-    Notes
-    -----
-    docs/format.md, "Byte planes (kind 1)" and "What our encoder chooses".
-
-    Examples
-    --------
-    >>> encode_plane(b"aaaaaaaa")
-    (1, b'a')
-    >>> mode, payload = encode_plane(b"abracadabra" * 5)
-    >>> mode, len(payload), decode_plane(mode, payload, 55) == b"abracadabra" * 5
-    (2, 22, True)
+    Returns its lengths, its table, and the least size that the plane's data can then have.
     """
-    n = len(data)
-    if n == 0:
-        raise ValueError("a plane has one byte or more")
-    if codec not in ("auto", "huffman", "raw"):
-        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, raw")
-    if codec == "raw":
-        return RAW, data
-    if data.count(data[0]) == n:
-        return SINGLE, data[:1]
-
-    counts = _estimate_counts(data)
     lengths = code_lengths(counts)
     table = write_table(lengths)
-    # Saves the work of coding where the outcome is clear. Estimated counts do not add up to n.
     n_bits = sum(count * length for count, length in zip(counts, lengths, strict=True))
-    if len(table) + n_bits * n // sum(counts) // 8 >= n:
-        return RAW, data
-
-    if n < _LANES_MIN:
-        mode, coded = ONE_LANE, _encode_one_lane(data, lengths)
-    elif n < _LANES_TWICE_MIN:
-        mode, coded = LANES, _encode_lanes([data], lengths)
-    else:
-        mode, coded = LANES_TWICE, _encode_lanes(_halves(data), lengths)
-    payload = table + coded
-    return (mode, payload) if len(payload) < n else (RAW, data)
+    # Estimated counts do not add up to n.
+    return lengths, table, len(table) + n_bits * n // sum(counts) // 8
 
 
-def decode_plane(mode: int, payload: bytes, n: int) -> bytes:
-    """Decode the data of one plane.
+def encode(data: bytes, lengths: Sequence[int], mode: int) -> bytes:
+    """Code bytes in a layout, without the table."""
+    if mode == ONE_LANE:
+        return _encode_one_lane(data, lengths)
+    return _encode_lanes([data] if mode == LANES else _halves(data), lengths)
 
-    Parameters
-    ----------
-    mode : int
-        As `encode_plane` returned it.
-    payload : bytes
-        The plane's data.
-    n : int
-        The plane's size in bytes, at least 1; the data does not tell it.
 
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    CorruptDataError
-        If the data is not exactly a plane of `n` bytes in this mode.
-    UnsupportedFormatError
-        If the format has no such mode.
-
-    Notes
-    -----
-    docs/format.md, "Byte planes (kind 1)" and "The Huffman code".
-
-    Examples
-    --------
-    >>> decode_plane(SINGLE, b"a", 8)
-    b'aaaaaaaa'
-    """
-    if mode not in MODES:
-        raise UnsupportedFormatError(f"unknown plane mode {mode}")
-    if mode == RAW:
-        if len(payload) != n:
-            raise CorruptDataError(f"a raw plane of {n} bytes has {len(payload)} bytes of data")
-        return payload
-    if mode == SINGLE:
-        if len(payload) != 1:
-            raise CorruptDataError(f"a single plane has {len(payload)} bytes of data, not 1")
-        return payload * n
+def decode(mode: int, payload: bytes, n: int) -> bytes:
+    """Decode a plane of n bytes in one of the Huffman modes, from table and coded data."""
     n_least = {ONE_LANE: 1, LANES: _TAIL_ROOM, LANES_TWICE: 2 * _TAIL_ROOM}[mode]
     if n < n_least:
         raise CorruptDataError(f"a plane of {n} bytes is too short for mode {mode}")
-
     lengths, at = read_table(payload, 0)
     table = _decoding_table(lengths)
     if mode == ONE_LANE:

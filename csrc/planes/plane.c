@@ -1,0 +1,274 @@
+/* One plane of bytes: the choice of a mode, and the modes that rearrange bytes before Huffman codes. */
+#include "planes_internal.h"
+
+/* Smaller planes would lose to the headers what they gain. */
+#define REARRANGED_MIN 512
+/* What a rearranged plane takes beside its entropy, in bytes: headers, tables, lane states. */
+#define REARRANGED_COST 256
+
+/* Least sizes for 64 lanes and for twice as many: of a plane, and of the coded data of one within others. */
+#define LANES_MIN ((size_t)8 << 10)
+#define LANES_TWICE_MIN ((size_t)64 << 10)
+#define NESTED_LANES_MIN ((size_t)12 << 10)
+#define NESTED_LANES_TWICE_MIN ((size_t)48 << 10)
+
+#define FLAGS_HEADER 6 /* u8 common, u8 mode and u24 size of the flags, u8 mode of the literals */
+
+/* ---- Eight bytes and fewer, packed ----------------------------------------------------------------- */
+
+TSR_INLINE int packed_bits(int n_symbols) { return n_symbols <= 2 ? 1 : n_symbols <= 4 ? 2 : 4; }
+TSR_INLINE size_t packed_size(size_t n, int bits) { return (n * (size_t)bits + 7) / 8; }
+
+/* First symbol in the lowest bits. */
+static void pack(uint8_t *dst, const uint8_t *src, size_t n, int bits, const uint8_t index[256]) {
+    const size_t per_byte = 8u / (unsigned)bits, n_whole = n / per_byte;
+    if (bits == 4) {
+        for (size_t j = 0; j < n_whole; j++)
+            dst[j] = (uint8_t)(index[src[2 * j]] | index[src[2 * j + 1]] << 4);
+    } else {
+        for (size_t j = 0; j < n_whole; j++) {
+            unsigned packed = 0;
+            for (size_t k = 0; k < per_byte; k++)
+                packed |= (unsigned)index[src[per_byte * j + k]] << (bits * (int)k);
+            dst[j] = (uint8_t)packed;
+        }
+    }
+    if (n % per_byte == 0) return;
+    unsigned packed = 0;
+    for (size_t k = 0; k < n % per_byte; k++)
+        packed |= (unsigned)index[src[per_byte * n_whole + k]] << (bits * (int)k);
+    dst[n_whole] = (uint8_t)packed;
+}
+
+/* Returns TSR_ERR_PADDING if the last byte has bits beyond the last symbol. */
+static tsr_result unpack(uint8_t *dst, size_t n, const uint8_t *src, int bits, const uint8_t *symbols) {
+    uint64_t strings[256]; /* what each packed byte stands for */
+    const unsigned mask = (1u << bits) - 1;
+    const size_t per_byte = 8u / (unsigned)bits, n_whole = n / per_byte, n_rest = n % per_byte;
+    for (unsigned b = 0; b < 256; b++) {
+        strings[b] = 0;
+        for (unsigned k = 0; k < per_byte; k++)
+            strings[b] |= (uint64_t)symbols[b >> (k * (unsigned)bits) & mask] << (8 * k);
+    }
+    if (bits == 4)
+        for (size_t j = 0; j < n_whole; j++) memcpy(dst + 2 * j, &strings[src[j]], 2);
+    else if (bits == 2)
+        for (size_t j = 0; j < n_whole; j++) memcpy(dst + 4 * j, &strings[src[j]], 4);
+    else
+        for (size_t j = 0; j < n_whole; j++) memcpy(dst + 8 * j, &strings[src[j]], 8);
+    if (n_rest == 0) return TSR_OK;
+    if (src[n_whole] >> (bits * (int)n_rest)) return TSR_ERR_PADDING;
+    memcpy(dst + n - n_rest, &strings[src[n_whole]], n_rest);
+    return TSR_OK;
+}
+
+/* ---- Choice --------------------------------------------------------------------------------------- */
+
+typedef struct alphabet {
+    int n_symbols;
+    uint8_t common;      /* the most frequent symbol, the lowest of equals */
+    uint8_t symbols[16]; /* in order, if there are so few, then zeros */
+    uint8_t index[256];  /* of each symbol, if there are so few */
+} alphabet;
+
+static void find_alphabet(alphabet *a, const uint32_t counts[256]) {
+    memset(a, 0, sizeof *a);
+    for (int s = 0; s < 256; s++) {
+        if (!counts[s]) continue;
+        if (a->n_symbols < 16) a->symbols[a->n_symbols] = (uint8_t)s;
+        a->index[s] = (uint8_t)a->n_symbols++;
+        if (counts[s] > counts[a->common]) a->common = (uint8_t)s;
+    }
+}
+
+/* Entropy of the symbols that are counted, leaving out `without` (-1: none), in bits / 256 of n plane bytes. */
+static uint64_t entropy_of_counts(const uint32_t counts[256], uint64_t total, int without, size_t n) {
+    const uint32_t all = tsr_log2_256((uint32_t)(without < 0 ? total : total - counts[without]));
+    uint64_t bits = 0;
+    for (int s = 0; s < 256; s++)
+        if (s != without && counts[s]) bits += (uint64_t)counts[s] * (all - tsr_log2_256(counts[s]));
+    return bits * n / total;
+}
+
+/* Size in bytes that a plane has as Huffman codes, or little more: a symbol above a half has a bit all the
+ * same, and whatever else is lost by whole bits is less. */
+static size_t estimate_huffman(const uint32_t counts[256], uint64_t total, const alphabet *a, size_t n) {
+    const uint64_t n_common = counts[a->common];
+    const uint64_t bits = n_common * 2 > total ? 256 * (uint64_t)n + entropy_of_counts(counts, total, a->common, n)
+                                               : entropy_of_counts(counts, total, -1, n);
+    return (size_t)(bits / 256 / 8);
+}
+
+/* Size in bytes after a rearrangement: entropies of a sample of the packed bytes or flags, and of the literals
+ * that flags leave. */
+static size_t estimate_rearranged(const uint8_t *src, size_t n, const uint32_t counts[256], uint64_t total,
+                                  const alphabet *a, plane_mode mode, uint8_t *scratch) {
+    const size_t stride = n < SAMPLED_MIN ? SAMPLE_PIECE : SAMPLE_STRIDE;
+    const int bits = mode == PLANE_FLAGS ? 1 : packed_bits(a->n_symbols);
+    const size_t n_piece = packed_size(SAMPLE_PIECE, bits);
+    uint8_t literals[SAMPLE_PIECE + TSR_PLANE_SLACK];
+    size_t n_sample = 0;
+    for (size_t at = 0; at + SAMPLE_PIECE <= n; at += stride, n_sample += n_piece) {
+        if (mode == PLANE_FLAGS)
+            tsr_planes_active()->split_flags(scratch + n_sample, literals, src + at, SAMPLE_PIECE, a->common);
+        else
+            pack(scratch + n_sample, src + at, SAMPLE_PIECE, bits, a->index);
+    }
+    uint64_t cost = tsr_entropy(scratch, n_sample) * packed_size(n, bits) / n_sample;
+    if (mode == PLANE_FLAGS) cost += entropy_of_counts(counts, total, a->common, n);
+    return (size_t)(cost / 256 / 8) + REARRANGED_COST;
+}
+
+/* The rearrangement that makes a plane smaller than `least` bytes, or PLANE_RAW for none. */
+static plane_mode choose_rearrangement(const uint8_t *src, size_t n, const uint32_t counts[256], uint64_t total,
+                                       size_t least, const alphabet *a, uint8_t *scratch) {
+    plane_mode best = PLANE_RAW;
+    for (int i = 0; i < 2; i++) {
+        const plane_mode mode = i == 0 ? PLANE_PACKED : PLANE_FLAGS;
+        if (mode == PLANE_PACKED ? a->n_symbols > 16 : (uint64_t)counts[a->common] * 4 < total) continue;
+        const size_t size = estimate_rearranged(src, n, counts, total, a, mode, scratch);
+        if (size >= least) continue;
+        best = mode;
+        least = size;
+    }
+    return best;
+}
+
+/* Lanes have a fixed cost, some 200 bytes a stream, and speed. Within a rearrangement the plane has fewer bytes
+ * than what it stands for, so that there it is their cost that counts. */
+static plane_mode choose_layout(size_t n, size_t planned, int depth) {
+    if (n < LANES_MIN || (depth && planned < NESTED_LANES_MIN)) return PLANE_ONE_LANE;
+    if (n < LANES_TWICE_MIN || (depth && planned < NESTED_LANES_TWICE_MIN)) return PLANE_LANES;
+    return PLANE_LANES_TWICE;
+}
+
+/* ---- Encoding --------------------------------------------------------------------------------------- */
+
+static size_t store_raw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *mode) {
+    memcpy(dst, src, n);
+    *mode = PLANE_RAW;
+    return n;
+}
+
+/* Returns n when there are more literals than the sample let expect. */
+static size_t encode_flags(uint8_t *dst, const uint8_t *src, size_t n, uint8_t common, int codec, int depth,
+                           uint8_t *scratch) {
+    const size_t n_flags = packed_size(n, 1);
+    uint8_t *const flags = scratch, *const literals = flags + n_flags + TSR_PLANE_SLACK;
+    const size_t n_literals = tsr_planes_active()->split_flags(flags, literals, src, n, common);
+    if (n_literals > n / 4 * 3) return n;
+    scratch = literals + n_literals + TSR_PLANE_SLACK;
+    uint8_t *out = dst + FLAGS_HEADER;
+    dst[0] = common;
+    const size_t size = tsr_plane_encode(out, flags, n_flags, codec, depth + 1, scratch, &dst[1]);
+    tsr_store24(dst + 2, (uint32_t)size);
+    out += size;
+    out += tsr_plane_encode(out, literals, n_literals, codec, depth + 1, scratch, &dst[5]);
+    return (size_t)(out - dst);
+}
+
+static size_t encode_packed(uint8_t *dst, const uint8_t *src, size_t n, const alphabet *a, int codec, int depth,
+                            uint8_t *scratch) {
+    const int bits = packed_bits(a->n_symbols), n_table = 1 << bits;
+    const size_t n_packed = packed_size(n, bits);
+    dst[0] = (uint8_t)bits;
+    memcpy(dst + 1, a->symbols, (size_t)n_table);
+    pack(scratch, src, n, bits, a->index);
+    return (size_t)(2 + n_table) + tsr_plane_encode(dst + 2 + n_table, scratch, n_packed, codec, depth + 1,
+                                                    scratch + n_packed + TSR_PLANE_SLACK, &dst[1 + n_table]);
+}
+
+size_t tsr_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, int depth, uint8_t *scratch,
+                        uint8_t *mode) {
+    uint32_t counts[256];
+    huffman_plan plan;
+    alphabet a;
+
+    if (codec == TSR_CODEC_RAW) return store_raw(dst, src, n, mode);
+    const uint64_t total = tsr_huffman_estimate_counts(counts, src, n);
+    if (counts[src[0]] == total) {
+        dst[0] = src[0];
+        *mode = PLANE_SINGLE;
+        return 1;
+    }
+    size_t planned = 0;
+    if (depth < TSR_PLANE_DEPTH_MAX && n >= REARRANGED_MIN) {
+        find_alphabet(&a, counts);
+        /* The code of a large alphabet takes too long to make for an estimate. */
+        if (a.n_symbols <= 16) planned = tsr_huffman_plan(&plan, counts, total, n);
+        const size_t direct = planned ? planned : estimate_huffman(counts, total, &a, n);
+        size_t size = n;
+        /* A rearrangement has to earn its time. */
+        *mode = (uint8_t)choose_rearrangement(src, n, counts, total, direct - direct / 64, &a, scratch);
+        if (*mode == PLANE_PACKED) size = encode_packed(dst, src, n, &a, codec, depth, scratch);
+        if (*mode == PLANE_FLAGS) size = encode_flags(dst, src, n, a.common, codec, depth, scratch);
+        if (size < direct && size < n) return size;
+    }
+    if (!planned) planned = tsr_huffman_plan(&plan, counts, total, n);
+    if (planned >= n) return store_raw(dst, src, n, mode);
+    *mode = (uint8_t)choose_layout(n, planned, depth);
+    const size_t size = tsr_huffman_encode(dst, TSR_HUFFMAN_ROOM(n), &plan, src, n, *mode);
+    return size < n ? size : store_raw(dst, src, n, mode);
+}
+
+/* ---- Decoding --------------------------------------------------------------------------------------- */
+
+tsr_result tsr_plane_check(int mode, size_t size, size_t n) {
+    switch ((plane_mode)mode) {
+    case PLANE_RAW: return size == n ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    case PLANE_SINGLE: return size == 1 ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    case PLANE_ONE_LANE:
+    case PLANE_LANES:
+    case PLANE_LANES_TWICE: return size >= n / 8 ? TSR_OK : TSR_ERR_PLANE_SIZE; /* a bit a symbol */
+    case PLANE_FLAGS: return size > FLAGS_HEADER ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    case PLANE_PACKED: return size > 4 ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    }
+    return TSR_ERR_MODE;
+}
+
+static tsr_result decode_flags(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int depth,
+                               uint8_t *scratch) {
+    const size_t n_flags = packed_size(n, 1), size = tsr_load24(src + 2);
+    uint8_t *const flags = scratch, *const literals = flags + n_flags + TSR_PLANE_SLACK;
+    if (size > src_len - FLAGS_HEADER) return TSR_ERR_PLANE_SIZE;
+    src += FLAGS_HEADER;
+    tsr_result rc = tsr_plane_decode(flags, n_flags, src, size, src[1 - FLAGS_HEADER], depth + 1, literals);
+    if (rc != TSR_OK) return rc;
+    if (n % 8 && flags[n / 8] >> (n % 8)) return TSR_ERR_PADDING;
+    const size_t n_literals = tsr_count_ones(flags, n_flags);
+    if (n_literals == 0) return TSR_ERR_PLANE_SIZE;
+    rc = tsr_plane_decode(literals, n_literals, src + size, src_len - FLAGS_HEADER - size, src[-1], depth + 1,
+                          literals + n_literals + TSR_PLANE_SLACK);
+    if (rc != TSR_OK) return rc;
+    tsr_planes_active()->join_flags(dst, n, flags, literals, src[-FLAGS_HEADER]);
+    return TSR_OK;
+}
+
+static tsr_result decode_packed(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int depth,
+                                uint8_t *scratch) {
+    const int bits = src[0], n_table = 1 << (bits & 7);
+    const size_t n_packed = packed_size(n, bits);
+    if ((bits != 1 && bits != 2 && bits != 4) || src_len < (size_t)(3 + n_table)) return TSR_ERR_PLANE_SIZE;
+    const uint8_t *const data = src + 2 + n_table;
+    const tsr_result rc = tsr_plane_decode(scratch, n_packed, data, src_len - (size_t)(2 + n_table), data[-1],
+                                           depth + 1, scratch + n_packed + TSR_PLANE_SLACK);
+    return rc == TSR_OK ? unpack(dst, n, scratch, bits, src + 1) : rc;
+}
+
+tsr_result tsr_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode, int depth,
+                            uint8_t *scratch) {
+    const tsr_result rc = tsr_plane_check(mode, src_len, n);
+    if (rc != TSR_OK) return rc;
+    switch ((plane_mode)mode) {
+    case PLANE_RAW: memcpy(dst, src, n); return TSR_OK;
+    case PLANE_SINGLE: memset(dst, src[0], n); return TSR_OK;
+    case PLANE_ONE_LANE:
+    case PLANE_LANES:
+    case PLANE_LANES_TWICE: return tsr_huffman_decode(dst, n, src, src_len, mode);
+    case PLANE_FLAGS:
+    case PLANE_PACKED: break;
+    }
+    if (depth >= TSR_PLANE_DEPTH_MAX) return TSR_ERR_DEPTH;
+    if (mode == PLANE_FLAGS) return decode_flags(dst, n, src, src_len, depth, scratch);
+    return decode_packed(dst, n, src, src_len, depth, scratch);
+}

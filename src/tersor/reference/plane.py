@@ -1,0 +1,334 @@
+"""One plane of bytes in the mode that suits it (docs/format.md, "Modes of a plane").
+
+Most planes are Huffman coded as they are. Huffman codes have whole bits, though, and that is dear where
+few symbols make up most of a plane: one that holds 95 of 100 bytes still takes a bit each time. Two
+rearrangements put several symbols into one byte before the bytes are coded: packing, where there are
+at most 16 symbols, and flags, which tell the most common symbol from all others. What they make are
+planes again, coded by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import CorruptDataError, UnsupportedFormatError
+from . import huffman
+
+__all__ = ["FLAGS", "MODES", "PACKED", "RAW", "SINGLE", "decode_plane", "encode_plane"]
+
+# Modes. The layouts of Huffman data are modes 2 to 4.
+RAW = 0
+SINGLE = 1
+FLAGS = 5
+PACKED = 6
+MODES = (RAW, SINGLE, huffman.ONE_LANE, huffman.LANES, huffman.LANES_TWICE, FLAGS, PACKED)
+
+DEPTH_MAX = 4
+"""Planes may lie within planes so deep."""
+
+# Least sizes for 64 lanes and for twice as many: of a plane, and of the coded data of one within others.
+_LANES_MIN = 8 << 10
+_LANES_TWICE_MIN = 64 << 10
+_NESTED_LANES_MIN = 12 << 10
+_NESTED_LANES_TWICE_MIN = 48 << 10
+
+# Smaller planes would lose to the headers what they gain; and what those take beside the entropy.
+_REARRANGED_MIN = 512
+_REARRANGED_COST = 256
+
+
+def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int, bytes]:
+    """Code a plane of bytes in the mode that our encoder chooses.
+
+    Parameters
+    ----------
+    data : bytes
+        The plane; not empty.
+    codec : {"auto", "huffman", "raw"}
+        "raw" stores all planes as they are. The other two are the same as long as the format has one
+        way to compress.
+    depth : int
+        How many planes this one lies within.
+
+    Returns
+    -------
+    mode : int
+        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes, 5 flags, 6 packed.
+    payload : bytes
+        The plane's data, never longer than `data`.
+
+    Raises
+    ------
+    ValueError
+        If `data` is empty or `codec` unknown.
+
+    Notes
+    -----
+    docs/format.md, "Modes of a plane" and "What our encoder chooses".
+
+    Examples
+    --------
+    >>> encode_plane(b"aaaaaaaa")
+    (1, b'a')
+    >>> mode, payload = encode_plane(b"abracadabra" * 5)
+    >>> mode, len(payload), decode_plane(mode, payload, 55) == b"abracadabra" * 5
+    (2, 22, True)
+    """
+    n = len(data)
+    if n == 0:
+        raise ValueError("a plane has one byte or more")
+    if codec not in ("auto", "huffman", "raw"):
+        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, raw")
+    if codec == "raw":
+        return RAW, data
+    if data.count(data[0]) == n:
+        return SINGLE, data[:1]
+
+    counts = huffman.estimate_counts(data)
+    if depth < DEPTH_MAX and n >= _REARRANGED_MIN:
+        n_symbols = sum(count > 0 for count in counts)
+        # The fast encoder has no time to make the code of a large alphabet for an estimate.
+        direct = huffman.plan(counts, n)[2] if n_symbols <= 16 else _estimate_huffman(counts, n)
+        mode = _choose_rearrangement(data, counts, direct - direct // 64)
+        payload = data
+        if mode == PACKED:
+            payload = _encode_packed(data, counts, codec, depth)
+        elif mode == FLAGS:
+            payload = _encode_flags(data, _most_common(counts), codec, depth)
+        if len(payload) < min(direct, n):
+            return mode, payload
+
+    lengths, table, planned = huffman.plan(counts, n)
+    if planned >= n:  # saves the work of coding where the outcome is clear
+        return RAW, data
+    mode = _choose_layout(n, planned, depth)
+    payload = table + huffman.encode(data, lengths, mode)
+    return (mode, payload) if len(payload) < n else (RAW, data)
+
+
+def decode_plane(mode: int, payload: bytes, n: int, depth: int = 0) -> bytes:
+    """Decode the data of one plane.
+
+    Parameters
+    ----------
+    mode : int
+        As `encode_plane` returned it.
+    payload : bytes
+        The plane's data.
+    n : int
+        The plane's size in bytes, at least 1; the data does not tell it.
+    depth : int
+        How many planes this one lies within.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    CorruptDataError
+        If the data is not exactly a plane of `n` bytes in this mode.
+    UnsupportedFormatError
+        If the format has no such mode.
+
+    Notes
+    -----
+    docs/format.md, "Modes of a plane".
+
+    Examples
+    --------
+    >>> decode_plane(SINGLE, b"a", 8)
+    b'aaaaaaaa'
+    """
+    if mode not in MODES:
+        raise UnsupportedFormatError(f"unknown plane mode {mode}")
+    if mode == RAW:
+        if len(payload) != n:
+            raise CorruptDataError(f"a raw plane of {n} bytes has {len(payload)} bytes of data")
+        return payload
+    if mode == SINGLE:
+        if len(payload) != 1:
+            raise CorruptDataError(f"a single plane has {len(payload)} bytes of data, not 1")
+        return payload * n
+    if mode not in (FLAGS, PACKED):
+        return huffman.decode(mode, payload, n)
+    if depth >= DEPTH_MAX:
+        raise CorruptDataError(f"planes are nested more than {DEPTH_MAX} deep")
+    return (_decode_flags if mode == FLAGS else _decode_packed)(payload, n, depth)
+
+
+# ---- Estimates ----------------------------------------------------------------------------------
+# In units of 1/256 bit and without fractions, so that every machine chooses the same.
+
+
+def log2_256(c: int) -> int:
+    """Approximate 256 log2(c)."""
+    e = c.bit_length() - 1
+    fraction = (c << 16 >> e) - (1 << 16)
+    bend = fraction * (65536 - fraction) >> 16
+    return (e << 8) + (fraction + (bend * 22 >> 6) >> 8)
+
+
+def _entropy_of_sample(sample: bytes) -> int:
+    """Estimate the entropy of all from that of some.
+
+    A sample misses symbols and so looks poorer than the whole: half of log2(e) for each symbol that it
+    has makes up for most of that (Miller, 1955).
+    """
+    counts = [sample.count(symbol) for symbol in set(sample)]
+    bits = len(sample) * log2_256(len(sample)) - sum(c * log2_256(c) for c in counts if c > 1)
+    return bits + (len(counts) - 1) * 185
+
+
+def _entropy_of_counts(counts: Sequence[int], without: int | None, n: int) -> int:
+    """Entropy of the symbols counted, in a plane of n bytes; `without` is left out."""
+    kept = [count for symbol, count in enumerate(counts) if symbol != without and count]
+    bits = sum(count * (log2_256(sum(kept)) - log2_256(count)) for count in kept)
+    return bits * n // sum(counts)
+
+
+def _most_common(counts: Sequence[int]) -> int:
+    return list(counts).index(max(counts))
+
+
+def _estimate_huffman(counts: Sequence[int], n: int) -> int:
+    """Size of a plane as Huffman codes: its entropy, but one bit for a symbol above a half."""
+    common = _most_common(counts)
+    if counts[common] * 2 > sum(counts):
+        return (256 * n + _entropy_of_counts(counts, common, n)) // 256 // 8
+    return _entropy_of_counts(counts, None, n) // 256 // 8
+
+
+def _estimate_rearranged(data: bytes, counts: Sequence[int], mode: int) -> int:
+    """Size of a plane after a rearrangement, by the entropy of a sample of it."""
+    n = len(data)
+    stride = huffman.SAMPLE_PIECE if n < huffman.SAMPLED_MIN else huffman.SAMPLE_STRIDE
+    starts = range(0, n - huffman.SAMPLE_PIECE + 1, stride)
+    pieces = b"".join(data[at : at + huffman.SAMPLE_PIECE] for at in starts)
+    if mode == FLAGS:
+        common = _most_common(counts)
+        bits, sample = 1, _split_flags(pieces, common)[0]
+        literal_cost = _entropy_of_counts(counts, common, n)
+    else:
+        symbols = _alphabet(counts)
+        bits, sample = _packed_bits(symbols), _pack(pieces, symbols)
+        literal_cost = 0
+    cost = _entropy_of_sample(sample) * _packed_size(n, bits) // len(sample) + literal_cost
+    return cost // 256 // 8 + _REARRANGED_COST
+
+
+def _choose_rearrangement(data: bytes, counts: Sequence[int], least: int) -> int:
+    """Find the rearrangement that makes a plane smaller than `least` bytes; RAW when there is none."""
+    candidates = []
+    if len(_alphabet(counts)) <= 16:
+        candidates.append(PACKED)
+    if max(counts) * 4 >= sum(counts):
+        candidates.append(FLAGS)
+    best = RAW
+    for mode in candidates:
+        size = _estimate_rearranged(data, counts, mode)
+        if size < least:
+            best, least = mode, size
+    return best
+
+
+def _choose_layout(n: int, planned: int, depth: int) -> int:
+    """Choose a Huffman layout.
+
+    Lanes have a fixed cost, some 200 bytes a stream, and speed. Within a rearrangement the plane has
+    fewer bytes than what it stands for, so that there it is their cost that counts.
+    """
+    if n < _LANES_MIN or (depth and planned < _NESTED_LANES_MIN):
+        return huffman.ONE_LANE
+    if n < _LANES_TWICE_MIN or (depth and planned < _NESTED_LANES_TWICE_MIN):
+        return huffman.LANES
+    return huffman.LANES_TWICE
+
+
+# ---- Packed symbols -----------------------------------------------------------------------------
+
+
+def _alphabet(counts: Sequence[int]) -> list[int]:
+    return [symbol for symbol, count in enumerate(counts) if count]
+
+
+def _packed_bits(symbols: Sequence[int]) -> int:
+    return 1 if len(symbols) <= 2 else 2 if len(symbols) <= 4 else 4
+
+
+def _packed_size(n: int, bits: int) -> int:
+    return -(-n * bits // 8)
+
+
+def _pack(data: bytes, symbols: Sequence[int]) -> bytes:
+    """Put the positions of the data's bytes in `symbols` into bytes, the first into the lowest bits."""
+    bits = _packed_bits(symbols)
+    index = {symbol: i for i, symbol in enumerate(symbols)}
+    per_byte = 8 // bits
+    packed = bytearray()
+    for at in range(0, len(data), per_byte):
+        number = 0
+        for k, byte in enumerate(data[at : at + per_byte]):
+            number |= index[byte] << (bits * k)
+        packed.append(number)
+    return bytes(packed)
+
+
+def _unpack(packed: bytes, bits: int, symbols: bytes, n: int) -> bytes:
+    per_byte = 8 // bits
+    mask = (1 << bits) - 1
+    strings = [bytes(symbols[b >> (bits * k) & mask] for k in range(per_byte)) for b in range(256)]
+    if n % per_byte and packed[-1] >> (bits * (n % per_byte)):
+        raise CorruptDataError("the bits after the last packed symbol are not zero")
+    return b"".join(strings[b] for b in packed)[:n]
+
+
+def _encode_packed(data: bytes, counts: Sequence[int], codec: str, depth: int) -> bytes:
+    symbols = _alphabet(counts)
+    bits = _packed_bits(symbols)
+    mode, payload = encode_plane(_pack(data, symbols), codec, depth + 1)
+    return bytes([bits]) + bytes(symbols).ljust(1 << bits, b"\0") + bytes([mode]) + payload
+
+
+def _decode_packed(payload: bytes, n: int, depth: int) -> bytes:
+    bits = payload[0] if payload else 0
+    if bits not in (1, 2, 4) or len(payload) < 3 + (1 << bits):
+        raise CorruptDataError(f"no packed plane: {bits} bits, {len(payload)} bytes of data")
+    at = 1 + (1 << bits)
+    packed = decode_plane(payload[at], payload[at + 1 :], _packed_size(n, bits), depth + 1)
+    return _unpack(packed, bits, payload[1:at], n)
+
+
+# ---- Flags --------------------------------------------------------------------------------------
+
+
+def _split_flags(data: bytes, common: int) -> tuple[bytes, bytes]:
+    """Tell the common symbol (0) from others (1) in a bit for each byte, and collect the others."""
+    literals = bytes(byte for byte in data if byte != common)
+    flags = _pack(bytes(byte != common for byte in data), (0, 1))
+    return flags, literals
+
+
+def _encode_flags(data: bytes, common: int, codec: str, depth: int) -> bytes:
+    flags, literals = _split_flags(data, common)
+    if len(literals) > len(data) // 4 * 3:
+        return data  # more than the sample let expect
+    flags_mode, flags_payload = encode_plane(flags, codec, depth + 1)
+    literals_mode, literals_payload = encode_plane(literals, codec, depth + 1)
+    head = bytes([common, flags_mode]) + len(flags_payload).to_bytes(3, "little") + bytes([literals_mode])
+    return head + flags_payload + literals_payload
+
+
+def _decode_flags(payload: bytes, n: int, depth: int) -> bytes:
+    if len(payload) < 7:
+        raise CorruptDataError(f"{len(payload)} bytes are too few for flags")
+    size = int.from_bytes(payload[2:5], "little")
+    if size > len(payload) - 6:
+        raise CorruptDataError(f"flags of {size} bytes do not fit in {len(payload)}")
+    packed = decode_plane(payload[1], payload[6 : 6 + size], _packed_size(n, 1), depth + 1)
+    flags = _unpack(packed, 1, bytes([0, 1]), n)
+    n_literals = flags.count(1)
+    if n_literals == 0:
+        raise CorruptDataError("flags without a literal")
+    literals = iter(decode_plane(payload[5], payload[6 + size :], n_literals, depth + 1))
+    return bytes(next(literals) if flag else payload[0] for flag in flags)
