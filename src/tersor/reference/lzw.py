@@ -250,8 +250,8 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
         Codes without any container.
     dialect : Dialect
     size : int, optional
-        Stop after so many bytes of content. Formats that know the size should give it: many files
-        lack the end code, and what pads them would decode to more bytes.
+        Stop after so many bytes of content, and what control codes follow them. Formats that know the
+        size should give it: many files lack the end code, and what pads them would decode to more bytes.
 
     Returns
     -------
@@ -288,9 +288,9 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
             reader.end_width(width)
             width += 1
         at = reader.position // 8
-        code = None if len(content) == size else reader.take(width)
+        code = reader.take(width)
         if code is None:
-            end_reason = "output full" if len(content) == size else "input end"
+            end_reason = "input end"
         elif dialect.clear_code and code == dialect.clear:
             reader.end_width(width)
             table = fresh.copy()
@@ -298,16 +298,21 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
             previous = b""
         elif dialect.end_code and code == dialect.end:
             end_reason = "end code"
+        elif len(content) == size:
+            end_reason = "output full"
         else:
             if not previous and code >= n_literals:
                 raise CorruptDataError(f"the first code is no literal (at byte {at})")
-            if code > len(table):
+            if code > len(table) or code == 1 << dialect.max_bits:
                 raise CorruptDataError(f"a code is not in the table yet (at byte {at})")
             string = table[code] if code < len(table) else previous + previous[:1]
             if previous and len(table) < 1 << dialect.max_bits:
                 table.append(previous + string[:1])
-            content += string if size is None else string[: size - len(content)]
             previous = string
+            content += string
+            if size is not None and len(content) > size:
+                del content[size:]
+                end_reason = "output full"
     n_read = len(data) if end_reason == "input end" else -(-reader.position // 8)
     return Decoded(bytes(content), n_read, end_reason)
 
