@@ -147,70 +147,72 @@ TSR_INLINE size_t whole_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, con
                              const unsigned width) {
     const unsigned n_window = width <= 14 ? 4 : 3; /* codes in a window of 64 bits, of which up to 7 are gone */
     const size_t margin = n_window * BLOCK, n_before = n_codes;
-    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size;
+    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size, step = n_new * n_window;
     uint64_t *const table = d->table;
     const uint8_t *const src = io->src_begin;
-    uint8_t *const base = io->dst + d->origin, *const dst_end = io->dst + io->dst_len;
-    uint8_t *dst = io->dst + io->at;
-    uint32_t next = d->next, previous = d->previous;
-    uint64_t place = d->previous_at - d->origin, length = d->previous_length;
+    uint8_t *const base = io->dst + d->origin;
+    uint32_t next = d->next;
+    size_t at = io->at - d->origin;
+    const size_t end = io->dst_len - d->origin;
+    uint64_t open = (uint64_t)(d->previous_at - d->origin) << 32 | (d->previous_length + 1);
     size_t bit = (size_t)bit_position(d, io);
     const size_t src_len = (size_t)(io->src_end - src);
 
-    while (n_codes >= n_window && bit / 8 + 8 <= src_len && (size_t)(dst_end - dst) >= margin) {
+    while (n_codes >= n_window && bit / 8 + 8 <= src_len && end - at >= margin) {
         uint64_t window = msb_first ? tsr_load64_be(src + bit / 8) << (bit & 7) : tsr_load64(src + bit / 8) >> (bit & 7);
+#pragma GCC unroll 4
         for (unsigned k = 0; k < n_window; k++) {
             const uint32_t code = (uint32_t)(msb_first ? window >> (64 - width) : window & ((1u << width) - 1));
             window = msb_first ? window << width : window >> width;
-            table[next] = place << 32 | (length + 1);
-            if (TSR_UNLIKELY(code >= next)) {
-                if (code > next || !n_new) {
+            table[next + k] = open;
+            if (TSR_UNLIKELY(code >= next + k)) {
+                if (code > next + k || !n_new) {
                     bit += k * width;
                     n_codes -= k;
+                    next += n_new * k;
                     goto out;
                 }
-                *dst = base[place];
+                base[at] = base[open >> 32];
             }
             const uint64_t entry = table[code];
             const uint8_t *from = (code < n_literals ? literal_bytes : base) + (entry >> 32);
             const size_t n = (uint32_t)entry;
             if (TSR_UNLIKELY(n > BLOCK)) {
-                if (code - n_literals < d->codes.first_free - n_literals || (size_t)(dst_end - dst) < n + margin) {
+                if (code - n_literals < d->codes.first_free - n_literals || end - at < n + margin) {
                     bit += k * width;
                     n_codes -= k;
+                    next += n_new * k;
                     goto out;
                 }
+                uint8_t *dst = base + at;
                 for (size_t i = BLOCK; i < n; i += BLOCK) {
                     copy_block(dst + i - BLOCK, from);
                     from += BLOCK;
                 }
                 copy_block(dst + (n - 1) / BLOCK * BLOCK, from);
             } else
-            copy_block(dst, from);
-            place = (uint64_t)(dst - base);
-            length = n;
-            dst += n;
-            next += n_new;
-            previous = code;
+            copy_block(base + at, from);
+            open = (((uint64_t)at << 32) + 1) + n;
+            at += n;
         }
         bit += n_window * width;
         n_codes -= n_window;
+        next += step;
     }
 out:
     d->next = next;
-    d->previous = previous;
-    d->previous_at = d->origin + (size_t)place;
-    d->previous_length = (uint32_t)length;
-    io->at = (size_t)(dst - io->dst);
+    d->previous_at = d->origin + (size_t)(open>>32);
+    d->previous_length = (uint32_t)open - 1;
+    io->at = d->origin + at;
     set_bit_position(d, io, bit);
     return n_before - n_codes;
 }
 
 /* ---- Strings as chunks ---------------------------------------------------------------------------------- */
 
-TSR_INLINE uint32_t *links_of(tsr_lzw_decoder *d) { return (uint32_t *)(d->table + d->codes.table_size + 1); }
+TSR_INLINE uint32_t *links_of(tsr_lzw_decoder *d) { return (uint32_t *)(d->table + d->codes.table_size + 4); }
 
-TSR_INLINE uint8_t *tail_of(tsr_lzw_decoder *d) { return (uint8_t *)(links_of(d) + d->codes.table_size + 1); }
+TSR_INLINE uint8_t *tail_of(tsr_lzw_decoder *d) { return (uint8_t *)(links_of(d) + d->codes.table_size + 4); }
 
 static void chunks_start(tsr_lzw_decoder *d) {
     uint32_t *links = links_of(d);
@@ -261,62 +263,68 @@ TSR_INLINE size_t chunks_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, co
                               const unsigned width) {
     const unsigned n_window = width <= 14 ? 4 : 3;
     const size_t margin = n_window * CHUNK, n_before = n_codes;
-    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size;
+    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size, step = n_new * n_window;
     uint64_t *const table = d->table;
     uint32_t *const links = links_of(d);
     const uint8_t *const src = io->src_begin;
     uint8_t *dst = io->dst + io->at, *const dst_end = io->dst + io->dst_len;
-    uint32_t next = d->next, previous = d->previous, length = d->previous_length;
+    uint32_t next = d->next;
     uint64_t open_chunk = d->open_chunk, first = d->first_byte;
-    uint32_t open_prefix = d->open_prefix;
+    unsigned n_open = 8 * (d->previous_length % CHUNK);
+    uint32_t open_link = d->open_prefix << 16 | (d->previous_length + 1);
     size_t bit = (size_t)bit_position(d, io);
     const size_t src_len = (size_t)(io->src_end - src);
 
     while (n_codes >= n_window && bit / 8 + 8 <= src_len && (size_t)(dst_end - dst) >= margin) {
         uint64_t window = msb_first ? tsr_load64_be(src + bit / 8) << (bit & 7) : tsr_load64(src + bit / 8) >> (bit & 7);
+#pragma GCC unroll 4
         for (unsigned k = 0; k < n_window; k++) {
             const uint32_t code = (uint32_t)(msb_first ? window >> (64 - width) : window & ((1u << width) - 1));
             window = msb_first ? window << width : window >> width;
-            const unsigned n_open = 8 * (length % CHUNK);
-            links[next] = open_prefix << 16 | (length + 1);
-            if (TSR_UNLIKELY(code >= next)) {
-                if (code > next || !n_new) {
+            links[next + k] = open_link;
+            if (TSR_UNLIKELY(code >= next + k)) {
+                if (code > next + k || !n_new) {
                     bit += k * width;
                     n_codes -= k;
+                    next += n_new * k;
                     goto out;
                 }
-                table[next] = open_chunk | first << n_open;
+                table[next + k] = open_chunk | first << n_open;
             }
             const uint64_t chunk = table[code];
-            const uint32_t link = links[code], n = link & 0xFFFF;
-            if (TSR_UNLIKELY(n > CHUNK)) {
+            const uint32_t link = links[code];
+            const uint32_t n = link & 0xFFFF;
+            if (TSR_UNLIKELY(n >= CHUNK)) {
                 if (code - n_literals < d->codes.first_free - n_literals || (size_t)(dst_end - dst) < n + margin) {
                     bit += k * width;
                     n_codes -= k;
+                    next += n_new * k;
                     goto out;
                 }
                 first = (uint8_t)write_chunks(dst, table, links, code, n);
+                table[next + k] = open_chunk | first << n_open;
+                open_chunk = n % CHUNK ? chunk : 0;
+                open_link = n % CHUNK ? link + 1 : code << 16 | (n + 1);
+                n_open = 8 * (n % CHUNK);
             } else {
                 memcpy(dst, &chunk, CHUNK);
                 first = (uint8_t)chunk;
+                table[next + k] = open_chunk | first << n_open;
+                open_chunk = chunk;
+                open_link = link + 1;
+                n_open = 8 * n;
             }
-            table[next] = open_chunk | first << n_open;
-            open_chunk = n % CHUNK ? chunk : 0;
-            open_prefix = n % CHUNK ? link >> 16 : code;
-            length = n;
             dst += n;
-            next += n_new;
-            previous = code;
         }
         bit += n_window * width;
         n_codes -= n_window;
+        next += step;
     }
 out:
     d->next = next;
-    d->previous = previous;
-    d->previous_length = length;
+    d->previous_length = (open_link - 1) & 0xFFFF;
     d->open_chunk = open_chunk;
-    d->open_prefix = open_prefix;
+    d->open_prefix = open_link >> 16;
     d->first_byte = (uint8_t)first;
     io->at = (size_t)(dst - io->dst);
     set_bit_position(d, io, bit);
@@ -446,7 +454,7 @@ tsr_result tsr_lzw_decode_whole(tsr_lzw_decoder *decoder, uint8_t *dst, size_t n
 
 size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect) {
     const size_t table_size = tsr_lzw_codes(dialect).table_size;
-    return sizeof(tsr_lzw_decoder) + (table_size + 1) * (sizeof(uint64_t) + sizeof(uint32_t)) + table_size + CHUNK;
+    return sizeof(tsr_lzw_decoder) + (table_size + 4) * (sizeof(uint64_t) + sizeof(uint32_t)) + table_size + CHUNK;
 }
 
 void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect) {
