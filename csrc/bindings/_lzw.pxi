@@ -37,12 +37,13 @@ cdef tsr_result lzw_call(LZWTask task, void *state, uint8_t *dst, size_t n_befor
                           task == ENCODE_END, progress)
 
 
-cdef tuple lzw_run(LZWTask task, void *state, object data, Py_ssize_t start, size_t room, size_t limit,
+cdef tuple lzw_run(LZWTask task, void *state, object data, Py_ssize_t start, Py_ssize_t room, size_t limit,
                    bytes prefix=b""):
     """Code `data` from byte `start` on into new bytes, which begin with `prefix`.
 
-    They have room for `room` bytes more at first and grow to `limit` at most. Returns the bytes, where in the
-    data this ended, and the status, or the result if it is an error.
+    They have room for `room` bytes more at first (if negative, so many for a byte of the data) and grow to
+    `limit` at most. Returns the bytes, where in the data this ended, and the status, or the result if it is
+    an error.
     """
     cdef Py_buffer source
     cdef PyObject *content = NULL
@@ -58,7 +59,7 @@ cdef tuple lzw_run(LZWTask task, void *state, object data, Py_ssize_t start, siz
         src = <const uint8_t *>source.buf
         n_src, n_read = <size_t>source.len, <size_t>start
         limit += n
-        size = min(n + room, limit)
+        size = min(n + (<size_t>room if room >= 0 else <size_t>-room * (n_src - n_read) + 64), limit)
         content = _new_bytes(NULL, <Py_ssize_t>size)
         memcpy(_bytes_at(content), <const char *>prefix, n)
         while True:
@@ -100,7 +101,7 @@ def lzw_decode(LZWDialect dialect not None, data, Py_ssize_t start, Py_ssize_t r
     start : int
         Where in `data` the codes begin.
     room : int
-        Bytes of output to begin with; the output's size, where it is known.
+        Bytes of output to begin with: its size, where that is known; if negative, so many for a byte of `data`.
     limit : int
         Most bytes of output.
 
@@ -114,41 +115,52 @@ def lzw_decode(LZWDialect dialect not None, data, Py_ssize_t start, Py_ssize_t r
         One of the ``LZW_`` constants, or a negative result code.
     """
     cdef Workspace workspace = lzw_workspace()
-    if room < 0 or limit < 0:
-        raise ValueError("sizes must not be negative")
+    if limit < 0:
+        raise ValueError("limit must not be negative")
     tsr_lzw_decoder_init(<tsr_lzw_decoder *>workspace.at, &dialect.c)
-    return lzw_run(DECODE_WHOLE, workspace.at, data, start, <size_t>room, <size_t>limit)
+    return lzw_run(DECODE_WHOLE, workspace.at, data, start, room, <size_t>limit)
 
 
 def lzw_decode_into(LZWDialect dialect not None, data, Py_ssize_t start, out, Py_ssize_t limit):
-    """Decode whole data into a buffer; returns the number of bytes, and `n_read` and `status` as `lzw_decode`.
+    """Decode whole data into a buffer, up to `limit` bytes, or -1 for all that it has room for.
+
+    Returns
+    -------
+    n_written : int
+    n_read, status : int
+        As `lzw_decode` returns them.
 
     Raises
     ------
     ValueError
-        If `out` has less than `limit` bytes or overlaps the data.
+        If `out` is not writable and contiguous, has less than `limit` bytes, or overlaps the data.
     """
     cdef Workspace workspace = lzw_workspace()
     cdef Py_buffer source, target
     cdef tsr_lzw_progress progress
     cdef const uint8_t *src
-    cdef const uint8_t *src_end
     cdef uint8_t *dst
     cdef int rc
     get_bytes(data, &source, False)
     try:
-        get_bytes(out, &target, True)
         try:
-            if not 0 <= start <= source.len or not 0 <= limit <= target.len:
-                raise ValueError("start and limit must be within the buffers")
+            get_bytes(out, &target, True)
+        except BufferError:
+            raise ValueError("out must be a writable, contiguous buffer") from None
+        try:
+            if limit < 0:
+                limit = target.len
+            if limit > target.len:
+                raise ValueError(f"out has {target.len} bytes, {limit} are expected")
+            if not 0 <= start <= source.len:
+                raise ValueError("start must be within the data")
             src, dst = <const uint8_t *>source.buf, <uint8_t *>target.buf
-            src_end = src + source.len
-            if src < dst + target.len and dst < src_end:
-                raise ValueError("the output overlaps the data")
+            if src < dst + target.len and <const uint8_t *>dst < src + source.len:
+                raise ValueError("out overlaps the data")
+            tsr_lzw_decoder_init(<tsr_lzw_decoder *>workspace.at, &dialect.c)
             with nogil:
-                tsr_lzw_decoder_init(<tsr_lzw_decoder *>workspace.at, &dialect.c)
-                rc = tsr_lzw_decode_whole(<tsr_lzw_decoder *>workspace.at, dst, 0, <size_t>limit, src + start,
-                                          <size_t>(source.len - start), &progress)
+                rc = lzw_call(DECODE_WHOLE, workspace.at, dst, 0, <size_t>limit, src + start,
+                              <size_t>(source.len - start), &progress)
             return progress.n_written, start + progress.n_read, rc if rc != TSR_OK else <int>progress.status
         finally:
             PyBuffer_Release(&target)
@@ -165,10 +177,9 @@ def lzw_encode(LZWDialect dialect not None, data, bytes prefix=b""):
         If a byte is no literal of the dialect.
     """
     cdef Workspace workspace = lzw_workspace()
-    cdef size_t bound
-    bound = tsr_lzw_encode_bound(&dialect.c, <size_t>buffer_size(data))
+    cdef size_t bound = tsr_lzw_encode_bound(&dialect.c, <size_t>buffer_size(data))
     tsr_lzw_encoder_init(<tsr_lzw_encoder *>workspace.at, &dialect.c)
-    content, n_read, status = lzw_run(ENCODE_END, workspace.at, data, 0, bound, bound, prefix)
+    content, n_read, status = lzw_run(ENCODE_END, workspace.at, data, 0, <Py_ssize_t>bound, bound, prefix)
     check(min(status, TSR_OK), n_read, "")
     return content
 
@@ -184,8 +195,8 @@ cdef class LZWDecoder:
     def decode(self, data, Py_ssize_t start, Py_ssize_t limit):
         """Decode on, as `lzw_decode` does. After an error the stream cannot go on."""
         if limit < 0:
-            raise ValueError("sizes must not be negative")
-        return lzw_run(DECODE, self.state.at, data, start, 4 * <size_t>buffer_size(data) + 64, <size_t>limit)
+            raise ValueError("limit must not be negative")
+        return lzw_run(DECODE, self.state.at, data, start, -4, <size_t>limit)
 
 
 cdef class LZWEncoder:
@@ -201,4 +212,4 @@ cdef class LZWEncoder:
     def encode(self, data, bint finish):
         """Encode on; returns the codes, where in the data this ended, and the status, negative for an error."""
         cdef size_t bound = tsr_lzw_encode_bound(&self.dialect.c, <size_t>buffer_size(data))
-        return lzw_run(ENCODE_END if finish else ENCODE, self.state.at, data, 0, bound, SIZE_MAX // 4)
+        return lzw_run(ENCODE_END if finish else ENCODE, self.state.at, data, 0, <Py_ssize_t>bound, SIZE_MAX // 4)

@@ -290,7 +290,7 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
         at = reader.position // 8
         code = reader.take(width)
         if code is None:
-            end_reason = "input end"
+            end_reason = "output full" if len(content) == size else "input end"
         elif dialect.clear_code and code == dialect.clear:
             reader.end_width(width)
             table = fresh.copy()
