@@ -169,7 +169,8 @@ typedef struct tsr_lzw_progress {
 typedef struct tsr_lzw_decoder tsr_lzw_decoder;
 typedef struct tsr_lzw_encoder tsr_lzw_encoder;
 
-/* 1 if the core can code the dialect. */
+/* 1 if the core can code the dialect: beyond the ranges above, grouped ones have neither an end code nor the early
+ * change, and only they may have full_grows. */
 int tsr_lzw_dialect_valid(const tsr_lzw_dialect *dialect);
 
 size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect);

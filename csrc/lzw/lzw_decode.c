@@ -353,9 +353,9 @@ static size_t chunks_loop_msb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { 
 static size_t chunks_loop_lsb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(chunks_loop, 0) }
 
 /* How many codes are sure to add a string (or, the table being full, none) and to leave the width as it is but
- * for the last. */
+ * for the last. None where codes are so wide that they can be beyond the table, which no fast loop expects. */
 TSR_INLINE size_t codes_alike(const tsr_lzw_decoder *d) {
-    if (d->next == d->codes.table_size) return SIZE_MAX;
+    if (d->next == d->codes.table_size) return 1u << d->width > d->codes.table_size ? 0 : SIZE_MAX;
     const uint32_t end = d->width < d->codes.width_last ? (1u << d->width) - d->codes.early : d->codes.table_size;
     return d->next < end ? end - d->next : 0;
 }
@@ -390,8 +390,8 @@ TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *sta
             chunks_write_rest(d, io);
         if (d->n_rest) return TSR_OK;
 
-        if (d->previous != NO_CODE && !d->n_skip && bit_position(d, io) >= 0) {
-            const size_t n_codes = codes_alike(d);
+        const size_t n_codes = codes_alike(d);
+        if (n_codes && d->previous != NO_CODE && !d->n_skip && bit_position(d, io) >= 0) {
             const size_t n = whole ? (d->msb_first ? whole_loop_msb : whole_loop_lsb)(d, io, n_codes)
                                    : (d->msb_first ? chunks_loop_msb : chunks_loop_lsb)(d, io, n_codes);
             d->n_at_width = (unsigned)((d->n_at_width + n) % 8);
