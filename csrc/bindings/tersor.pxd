@@ -16,6 +16,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODEC_AUTO
         TSR_CODEC_HUFFMAN
         TSR_CODEC_RAW
+        TSR_CODEC_LZW
         TSR_FILTER_DELTA
         TSR_FILTER_CHOOSE
         TSR_HUFFMAN_MAX_LENGTH

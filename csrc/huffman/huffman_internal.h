@@ -27,7 +27,8 @@ typedef enum plane_mode {
     PLANE_LANES = 3,
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
-    PLANE_PACKED = 6
+    PLANE_PACKED = 6,
+    PLANE_LZW = 7
 } plane_mode;
 
 /* A canonical code, complete and validated. */

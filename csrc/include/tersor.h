@@ -84,7 +84,12 @@ void tsr_memory_expect_fill(void *buffer, size_t size);
 
 #define TSR_BLOCK_CONTENT_MAX ((size_t)1 << 20)
 
-typedef enum tsr_codec { TSR_CODEC_AUTO = 0, TSR_CODEC_HUFFMAN = 1, TSR_CODEC_RAW = 2 } tsr_codec;
+typedef enum tsr_codec {
+    TSR_CODEC_AUTO = 0,
+    TSR_CODEC_HUFFMAN = 1,
+    TSR_CODEC_RAW = 2,
+    TSR_CODEC_LZW = 3 /* slow; for planes that get smaller by it, the others as AUTO */
+} tsr_codec;
 
 typedef enum tsr_filter {
     TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */

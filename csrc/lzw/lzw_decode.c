@@ -466,3 +466,7 @@ void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *diale
     decoder->next = decoder->codes.first_free;
     decoder->previous = NO_CODE;
 }
+
+int tsr_lzw_decoder_is_spent(const tsr_lzw_decoder *d) {
+    return d->n_rest == 0 && d->n_skip == 0 && d->n_bits < 8 && d->bits == 0;
+}

@@ -37,4 +37,7 @@ TSR_INLINE unsigned tsr_lzw_width(const lzw_codes *codes, unsigned width, uint32
     return width + (next + codes->early >= 1u << width && width < codes->width_last);
 }
 
+/* lzw_decode.c: whether all that a decoder was given is used but for zero bits that fill up the last byte. */
+int tsr_lzw_decoder_is_spent(const tsr_lzw_decoder *decoder);
+
 #endif

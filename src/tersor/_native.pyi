@@ -5,6 +5,7 @@ from typing_extensions import Buffer
 CODEC_AUTO: int
 CODEC_HUFFMAN: int
 CODEC_RAW: int
+CODEC_LZW: int
 FILTER_CHOOSE: int
 BLOCK_CONTENT_MAX: int
 LZW_NEED_INPUT: int

@@ -230,14 +230,14 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     content : bytes
-    n_read : int
-        Bytes of the data up to where decoding ended.
+    n_bits : int
+        Bits of the data that the codes have taken.
     end_reason : str
         "end code", "output full" or "input end".
     """
 
     content: bytes
-    n_read: int
+    n_bits: int
     end_reason: str
 
 
@@ -300,6 +300,7 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
             end_reason = "end code"
         elif len(content) == size:
             end_reason = "output full"
+            reader.position -= width
         else:
             if not previous and code >= n_literals:
                 raise CorruptDataError(f"the first code is no literal (at byte {at})")
@@ -313,8 +314,7 @@ def decode(data: bytes, dialect: Dialect, size: int | None = None) -> Decoded:
             if size is not None and len(content) > size:
                 del content[size:]
                 end_reason = "output full"
-    n_read = len(data) if end_reason == "input end" else -(-reader.position // 8)
-    return Decoded(bytes(content), n_read, end_reason)
+    return Decoded(bytes(content), reader.position, end_reason)
 
 
 # ---- Encoding -----------------------------------------------------------------------------------
@@ -507,6 +507,6 @@ def decompress(
     )
     if not is_whole:
         raise TruncatedDataError(
-            f"the data ends at byte {decoded.n_read} after {len(decoded.content)} bytes of content"
+            f"the data ends at byte {-(-decoded.n_bits // 8)} after {len(decoded.content)} bytes of content"
         )
     return decoded.content
