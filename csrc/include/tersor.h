@@ -148,7 +148,7 @@ typedef struct tsr_lzw_dialect {
     uint8_t msb_first;    /* 1: a code begins at the high end of a byte (TIFF, PDF); 0: at the low end */
     uint8_t literal_bits; /* 1 to 8: the codes below 2^literal_bits are bytes */
     uint8_t max_bits;     /* the table holds 2^max_bits codes: literal_bits + 1 to 16 */
-    uint8_t early_change; /* 1: the width grows one code early (TIFF; PDF by default) */
+    uint8_t early_change; /* 1: the width grows one code early (TIFF; PDF by default); needs 2 literal_bits */
     uint8_t clear_code;   /* 1: code 2^literal_bits empties the table */
     uint8_t end_code;     /* 1: the code after the clear code's place ends the data (needs clear_code) */
     uint8_t grouped;      /* 1: Unix .Z: a width's codes come in groups of eight; the last group is filled up */
