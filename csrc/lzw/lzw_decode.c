@@ -28,20 +28,20 @@
 #define SPARE WINDOW_CODES
 /* Longer than any string: control codes so leave the fast loops by their branch for long strings. */
 #define NO_LENGTH 0xFFFFu
-/* The history, in bytes: room for strings of 16 bytes on average; of 6 with codes of 16 bits, for a decoder of less
- * than 1 MB. It is never less than what chunks need in its place. */
-#define HISTORY_MAX ((size_t)380 << 10)
+/* The history, in bytes: room for strings of 16 bytes on average; of 6 with codes of 16 bits, so that the decoder
+ * stays below 1 MiB. It is never less than what chunks need in its place. */
+#define HISTORY_MAX ((size_t)383 << 10)
 
-/* Decoding stopped for an event within: not to be seen by callers. */
-#define CLEARED ((tsr_lzw_status)-1)
-#define TABLE_FULL ((tsr_lzw_status)-2)
+/* Why decode() stopped: a status for the caller, or one of these, after which it goes on. */
+enum { CLEARED = TSR_LZW_END + 1, TABLE_FULL };
 
 struct tsr_lzw_decoder {
     lzw_codes codes;
     uint8_t msb_first, grouped, streaming;
-    uint8_t started, ended;
+    uint8_t ended;
     uint8_t in_chunks;
     uint8_t has_previous; /* a string that the next code completes to a new one */
+    uint8_t is_far;       /* places: literal_bytes is farther away than the table can say */
     uint8_t first_byte;   /* chunks: of the previous string */
     unsigned width;
     uint32_t next;       /* the code of the string that is being made; table_size when the table is full */
@@ -52,15 +52,13 @@ struct tsr_lzw_decoder {
     /* What did not fit of the last string: its place in the output (places) or in the tail (chunks). */
     uint32_t n_rest;
     size_t rest_at;
-    /* Where in all output the last clear was. Places are counted from there and fit in 32 bits: a table fills up
-     * with 2^16 strings of less than 2^16 bytes. */
-    size_t origin;
     size_t n_history;
+    uint64_t literals_at; /* of literal_bytes, as a place */
     uint64_t open_place; /* of the new string, with its length: a table entry */
     /* Chunks: the previous string as another byte is appended to it. */
     uint64_t open_chunk;
     uint32_t open_link;
-    /* table_size + SPARE entries: place << 32 | length, or a string's last chunk. After them is either the history
+    /* table_size + SPARE entries: place << 16 | length, or a string's last chunk. After them is either the history
      * or, for chunks, as many links (prefix << 16 | length) and the tail, in which a string is put together that
      * may not fit; and at the end a log with the code of which each string is the continuation. */
     uint64_t table[];
@@ -158,8 +156,12 @@ TSR_INLINE void copy_block(uint8_t *dst, const uint8_t *src) {
     memcpy(dst, block, BLOCK);
 }
 
-static void places_start(tsr_lzw_decoder *d) {
-    for (uint32_t c = 0; c < d->codes.n_literals; c++) d->table[c] = (uint64_t)c << 32 | 1;
+/* Places are counted from base, and even literals have one, so that the fast loop knows no difference. */
+static void places_start(tsr_lzw_decoder *d, const uint8_t *base) {
+    const uint64_t at = (uintptr_t)literal_bytes - (uintptr_t)base;
+    d->literals_at = at;
+    d->is_far = at + ((uint64_t)1 << 47) >= ((uint64_t)1 << 48) - 256;
+    for (uint32_t c = 0; c < d->codes.n_literals; c++) d->table[c] = (at + c) << 16 | 1;
     for (uint32_t c = d->codes.n_literals; c < d->codes.first_free; c++) d->table[c] = NO_LENGTH;
 }
 
@@ -170,16 +172,15 @@ static void places_write_rest(tsr_lzw_decoder *d, lzw_io *io) {
 
 static void places_write(tsr_lzw_decoder *d, lzw_io *io, uint32_t code) {
     if (d->has_previous) d->table[d->next] = d->open_place;
-    const uint32_t n = (uint32_t)d->table[code];
-    const uint64_t place = io->at;
+    const uint32_t n = d->table[code] & 0xFFFF;
+    d->open_place = ((uint64_t)io->at << 16) + n + 1;
     if (code < d->codes.n_literals) {
         io->dst[io->at++] = (uint8_t)code;
     } else {
-        d->rest_at = (size_t)(d->table[code] >> 32);
+        d->rest_at = (size_t)(d->table[code] >> 16);
         d->n_rest = n;
         places_write_rest(d, io);
     }
-    d->open_place = (place << 32) + n + 1;
     if (d->streaming) log_of(d)[d->next + d->has_previous] = (uint16_t)code;
 }
 
@@ -190,7 +191,8 @@ TSR_INLINE size_t places_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, co
     const size_t margin = n_window * BLOCK, n_before = n_codes;
     const uint32_t n_literals = d->codes.n_literals, n_controls = d->codes.first_free - n_literals;
     const uint32_t n_new = d->next < d->codes.table_size;
-    const uint8_t *const src = io->src_begin, *const base = io->base;
+    const uint8_t *const src = io->src_begin;
+    const uintptr_t base = (uintptr_t)io->base;
     const size_t src_len = (size_t)(io->src_end - src), end = io->dst_len;
     uint8_t *const dst = io->dst;
     uint64_t *const table = d->table;
@@ -208,11 +210,11 @@ TSR_INLINE size_t places_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, co
             table[next + k] = open;
             if (TSR_UNLIKELY(code >= next + k)) {
                 if (code > next + k || !n_new) goto out;
-                dst[at] = dst[open >> 32];
+                dst[at] = dst[open >> 16];
             }
             const uint64_t entry = table[code];
-            const uint8_t *from = (code < n_literals ? literal_bytes : base) + (entry >> 32);
-            const size_t n = (uint32_t)entry;
+            const uint8_t *const from = (const uint8_t *)(base + (uintptr_t)((int64_t)entry >> 16));
+            const size_t n = entry & 0xFFFF;
             if (TSR_LIKELY(n <= BLOCK)) {
                 copy_block(dst + at, from);
             } else {
@@ -220,7 +222,7 @@ TSR_INLINE size_t places_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, co
                 for (size_t i = 0; i < n; i += BLOCK) copy_block(dst + at + i, from + i);
             }
             if (logs) log[next + k] = (uint16_t)code;
-            open = ((uint64_t)at << 32) + n + 1;
+            open = ((uint64_t)at << 16) + n + 1;
             at += n;
         }
         k = 0;
@@ -416,30 +418,30 @@ static void clear(tsr_lzw_decoder *d) {
 }
 
 /* Decodes until an end is reached, or an event that matters to how output is kept. */
-TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *status, const int in_chunks) {
+TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, int *stop, const int in_chunks) {
     for (;;) {
-        *status = TSR_LZW_END;
+        *stop = TSR_LZW_END;
         if (d->ended) return TSR_OK;
-        *status = TSR_LZW_OUTPUT_FULL;
+        *stop = TSR_LZW_OUTPUT_FULL;
         if (in_chunks)
             chunks_write_rest(d, io);
         else
             places_write_rest(d, io);
         if (d->n_rest) return TSR_OK;
-        *status = TSR_LZW_NEED_INPUT;
+        *stop = TSR_LZW_NEED_INPUT;
         const size_t n_left = (size_t)(io->src_end - io->src), n_skip = d->n_skip < n_left ? d->n_skip : n_left;
         io->src += n_skip;
         d->n_skip -= n_skip;
         if (d->n_skip) return TSR_OK;
 
         const size_t n_codes = codes_alike(d);
-        if (n_codes >= WINDOW_CODES && d->has_previous && bit_position(d, io) >= 0) {
+        if (n_codes >= WINDOW_CODES && d->has_previous && !d->is_far && bit_position(d, io) >= 0) {
             const size_t n = fast_loop(d, io, n_codes, in_chunks);
             d->n_at_width = (unsigned)((d->n_at_width + n) % 8);
             if (n == n_codes) {
                 grow(d);
                 if (d->next < d->codes.table_size) continue;
-                *status = TABLE_FULL;
+                *stop = TABLE_FULL;
                 return TSR_OK;
             }
         }
@@ -451,10 +453,10 @@ TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *sta
             d->ended = 1;
         } else if (code == d->codes.clear) {
             drop_code(d);
-            *status = CLEARED;
+            *stop = CLEARED;
             return TSR_OK;
         } else if (io->at == io->dst_len) {
-            *status = TSR_LZW_OUTPUT_FULL;
+            *stop = TSR_LZW_OUTPUT_FULL;
             return TSR_OK;
         } else {
             if (!d->has_previous && code >= d->codes.n_literals) return TSR_ERR_LZW_FIRST;
@@ -469,36 +471,31 @@ TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *sta
             d->has_previous = 1;
             grow(d);
             if (d->next > next && d->next == d->codes.table_size) {
-                *status = TABLE_FULL;
+                *stop = TABLE_FULL;
                 return TSR_OK;
             }
         }
     }
 }
 
-TSR_INLINE tsr_result decode_whole(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *status) {
+TSR_INLINE tsr_result decode_whole(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
     for (;;) {
-        const tsr_result rc = decode(d, io, status, 0);
-        if (*status == CLEARED) {
+        const tsr_result rc = decode(d, io, stop, 0);
+        if (*stop == CLEARED)
             clear(d);
-            d->origin += io->at;
-            io->base = io->dst += io->at;
-            io->dst_len -= io->at;
-            io->at = 0;
-        } else if (*status != TABLE_FULL) {
+        else if (*stop != TABLE_FULL)
             return rc;
-        }
     }
 }
 
 /* Decodes in the history as much as there is room for, and copies that. */
-static tsr_result decode_by_history(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *status) {
+static tsr_result decode_by_history(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
     const size_t room = io->dst_len - io->at, left = history_size(n_entries(d)) - d->n_history;
     lzw_io inner = *io;
     inner.base = inner.dst = history_of(d);
     inner.at = d->n_history;
     inner.dst_len = d->n_history + (room < left ? room : left);
-    const tsr_result rc = decode(d, &inner, status, 0);
+    const tsr_result rc = decode(d, &inner, stop, 0);
     const size_t n = inner.at - d->n_history;
     if (n) memcpy(io->dst + io->at, inner.dst + d->n_history, n);
     io->at += n;
@@ -507,63 +504,58 @@ static tsr_result decode_by_history(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_stat
     return rc;
 }
 
-static tsr_result decode_stream(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *status) {
+static tsr_result decode_stream(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
     for (;;) {
         tsr_result rc;
         if (d->in_chunks) {
-            rc = decode(d, io, status, 1);
+            rc = decode(d, io, stop, 1);
         } else if (d->next < d->codes.table_size) {
-            rc = decode_by_history(d, io, status);
-            if (*status == TSR_LZW_OUTPUT_FULL && io->at < io->dst_len) {
+            rc = decode_by_history(d, io, stop);
+            if (*stop == TSR_LZW_OUTPUT_FULL && io->at < io->dst_len) {
                 change_to_chunks(d);
                 continue;
             }
         } else {
             io->base = history_of(d);
-            rc = decode(d, io, status, 0);
+            rc = decode(d, io, stop, 0);
         }
-        if (*status == CLEARED) {
+        if (*stop == CLEARED) {
             clear(d);
             d->n_history = 0;
-            if (d->in_chunks) places_start(d);
+            if (d->in_chunks) places_start(d, history_of(d));
             d->in_chunks = 0;
-        } else if (*status != TABLE_FULL) {
+        } else if (*stop != TABLE_FULL) {
             return rc;
         }
     }
 }
 
-static void start(tsr_lzw_decoder *d, size_t n_before, int streaming) {
-    if (d->started) return;
-    d->started = 1;
-    d->streaming = (uint8_t)streaming;
-    d->origin = n_before;
-    places_start(d);
-}
-
-static void report(const tsr_lzw_decoder *d, const lzw_io *io, tsr_result rc, tsr_lzw_progress *progress) {
+static void report(const tsr_lzw_decoder *d, const lzw_io *io, tsr_result rc, int stop, tsr_lzw_progress *progress) {
     const ptrdiff_t bit = bit_position(d, io);
     progress->n_read = rc == TSR_OK ? (size_t)(io->src - io->src_begin) : bit < 0 ? 0 : (size_t)bit / 8;
+    progress->status = (tsr_lzw_status)stop;
 }
 
 tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
                           size_t src_len, tsr_lzw_progress *progress) {
-    start(decoder, 0, 1);
     lzw_io io = {src, src, src + src_len, dst, dst, 0, dst_len};
-    const tsr_result rc = decode_stream(decoder, &io, &progress->status);
+    int stop;
+    if (!decoder->streaming) places_start(decoder, history_of(decoder));
+    decoder->streaming = 1;
+    const tsr_result rc = decode_stream(decoder, &io, &stop);
     progress->n_written = io.at;
-    report(decoder, &io, rc, progress);
+    report(decoder, &io, rc, stop, progress);
     return rc;
 }
 
 tsr_result tsr_lzw_decode_whole(tsr_lzw_decoder *decoder, uint8_t *dst, size_t n_before, size_t dst_len,
                                 const uint8_t *src, size_t src_len, tsr_lzw_progress *progress) {
-    start(decoder, n_before, 0);
-    uint8_t *const base = dst + decoder->origin;
-    lzw_io io = {src, src, src + src_len, base, base, n_before - decoder->origin, dst_len - decoder->origin};
-    const tsr_result rc = decode_whole(decoder, &io, &progress->status);
-    progress->n_written = decoder->origin + io.at - n_before;
-    report(decoder, &io, rc, progress);
+    lzw_io io = {src, src, src + src_len, dst, dst, n_before, dst_len};
+    int stop;
+    if (decoder->literals_at != (uintptr_t)literal_bytes - (uintptr_t)dst) places_start(decoder, dst);
+    const tsr_result rc = decode_whole(decoder, &io, &stop);
+    progress->n_written = io.at - n_before;
+    report(decoder, &io, rc, stop, progress);
     return rc;
 }
 
@@ -579,9 +571,4 @@ void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *diale
     decoder->grouped = dialect->grouped;
     decoder->width = decoder->codes.width_first;
     decoder->next = decoder->codes.first_free;
-}
-
-/* For planes (plane.c), whose data has to be exact. */
-int tsr_lzw_decoder_is_spent(const tsr_lzw_decoder *d) {
-    return d->n_rest == 0 && d->n_skip == 0 && d->n_bits < 8 && d->bits == 0;
 }
