@@ -243,9 +243,10 @@ def test_early_change(installed: ModuleType, read: Any, parameters: str) -> None
     installed.uninstall()
     logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
-        assert read(late) != DATA
+        theirs = read(late)
     except Exception as error:
-        assert "LZW" in str(error)  # noqa: PT017
+        theirs = error
+    assert theirs != DATA
 
 
 @pdf_readers
