@@ -572,3 +572,8 @@ void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *diale
     decoder->width = decoder->codes.width_first;
     decoder->next = decoder->codes.first_free;
 }
+
+/* For planes (plane.c), whose data has to be exact. */
+int tsr_lzw_decoder_is_spent(const tsr_lzw_decoder *d) {
+    return d->n_rest == 0 && d->n_skip == 0 && d->n_bits < 8 && d->bits == 0;
+}
