@@ -182,7 +182,8 @@ size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect);
 void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect);
 
 /* Decodes on, the output of each call following that of the call before; neither src nor dst is looked at
- * again after the call. Input may be cut at any byte, output at any size. */
+ * again after the call. Input may be cut at any byte, output at any size. Bytes of dst past the n_written ones may
+ * be overwritten. When dst is full, control codes that follow are still read: an end code is seen. */
 tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
                           size_t src_len, tsr_lzw_progress *progress);
 

@@ -26,7 +26,7 @@
 #define WIDE 15
 /* Entries after the last code's, which fast loops write when the table is full. */
 #define SPARE WINDOW_CODES
-/* Longer than any string: control codes so leave the fast loops by their branch for long strings. */
+/* Of control codes, which so leave the fast loops by their branch for long strings. */
 #define NO_LENGTH 0xFFFFu
 /* The history, in bytes: room for strings of 16 bytes on average; of 6 with codes of 16 bits, so that the decoder
  * stays below 1 MiB. It is never less than what chunks need in its place. */
@@ -112,8 +112,7 @@ TSR_INLINE ptrdiff_t bit_position(const tsr_lzw_decoder *d, const lzw_io *io) {
 
 static void set_bit_position(tsr_lzw_decoder *d, lzw_io *io, size_t bit) {
     io->src = io->src_begin + (bit + 7) / 8;
-    d->n_bits = (unsigned)(-bit & 7);
-    d->bits = 0;
+    d->n_bits = (unsigned)(7 - (bit + 7) % 8);
     const uint32_t last = d->n_bits ? io->src[-1] : 0;
     d->bits = d->msb_first ? last & ((1u << d->n_bits) - 1) : last >> (8 - d->n_bits);
 }
@@ -366,36 +365,33 @@ out:
     return n_before - n_codes;
 }
 
-/* ---- Dialects ---------------------------------------------------------------------------------------------- */
+/* ---- Decoding ---------------------------------------------------------------------------------------------- */
 
 /* The loop for places, once for each width that matters: constants as shift counts are worth the room. */
-#define EACH_WIDTH(logs, msb_first)                                         \
-    switch (d->width) {                                                     \
-    case 9: return places_loop(d, io, n_codes, logs, msb_first, 9);         \
-    case 10: return places_loop(d, io, n_codes, logs, msb_first, 10);        \
-    case 11: return places_loop(d, io, n_codes, logs, msb_first, 11);        \
-    case 12: return places_loop(d, io, n_codes, logs, msb_first, 12);        \
-    case 13: return places_loop(d, io, n_codes, logs, msb_first, 13);        \
-    case 14: return places_loop(d, io, n_codes, logs, msb_first, 14);        \
-    case 15: return places_loop(d, io, n_codes, logs, msb_first, 15);        \
-    case 16: return places_loop(d, io, n_codes, logs, msb_first, 16);        \
-    default: return places_loop(d, io, n_codes, logs, msb_first, d->width); \
+TSR_INLINE size_t places_loop_by_width(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, const int logs,
+                                       const int msb_first) {
+#define CASE(width) \
+    case width: return places_loop(d, io, n_codes, logs, msb_first, width)
+    switch (d->width) {
+        CASE(9);
+        CASE(10);
+        CASE(11);
+        CASE(12);
+        CASE(13);
+        CASE(14);
+        CASE(15);
+        CASE(16);
+    default: return places_loop(d, io, n_codes, logs, msb_first, d->width);
     }
-
-static size_t places_loop_msb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(0, 1) }
-static size_t places_loop_lsb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(0, 0) }
-static size_t places_loop_msb_log(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(1, 1) }
-static size_t places_loop_lsb_log(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(1, 0) }
-
-static size_t chunks_loop_any(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) {
-    return d->msb_first ? chunks_loop(d, io, n_codes, 1, d->width) : chunks_loop(d, io, n_codes, 0, d->width);
+#undef CASE
 }
 
 static size_t fast_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, int in_chunks) {
-    if (in_chunks) return chunks_loop_any(d, io, n_codes);
+    if (in_chunks)
+        return d->msb_first ? chunks_loop(d, io, n_codes, 1, d->width) : chunks_loop(d, io, n_codes, 0, d->width);
     if (d->streaming && d->next < d->codes.table_size)
-        return (d->msb_first ? places_loop_msb_log : places_loop_lsb_log)(d, io, n_codes);
-    return (d->msb_first ? places_loop_msb : places_loop_lsb)(d, io, n_codes);
+        return d->msb_first ? places_loop_by_width(d, io, n_codes, 1, 1) : places_loop_by_width(d, io, n_codes, 1, 0);
+    return d->msb_first ? places_loop_by_width(d, io, n_codes, 0, 1) : places_loop_by_width(d, io, n_codes, 0, 0);
 }
 
 /* How many codes are sure to add a string (or, the table being full, none) and to leave the width as it is but
@@ -429,7 +425,8 @@ TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, int *stop, const in
             places_write_rest(d, io);
         if (d->n_rest) return TSR_OK;
         *stop = TSR_LZW_NEED_INPUT;
-        const size_t n_left = (size_t)(io->src_end - io->src), n_skip = d->n_skip < n_left ? d->n_skip : n_left;
+        const size_t n_left = (size_t)(io->src_end - io->src);
+        const size_t n_skip = d->n_skip < n_left ? d->n_skip : n_left;
         io->src += n_skip;
         d->n_skip -= n_skip;
         if (d->n_skip) return TSR_OK;
