@@ -87,7 +87,7 @@ size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect) {
 
 /* The even slot where the search for the string that ends with the head's byte number n begins. */
 TSR_INLINE size_t home_slot(uint32_t base, uint64_t head, unsigned n, unsigned shift) {
-    static const uint64_t factors[HEAD + 1] = { /* odd numbers, by a random generator */
+    static const uint64_t factors[HEAD + 1] = { /* odd numbers without a pattern */
         0,
         UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03), UINT64_C(0xAEF17502108EF2D9),
         UINT64_C(0xDB4F0B9175AE2165), UINT64_C(0xBBE0563303A4615F), UINT64_C(0xA0F2EC75A1FE1575),
@@ -205,7 +205,8 @@ static void step(tsr_lzw_encoder *e, uint8_t byte, uint64_t n_out) {
 }
 
 /* Writes strings; the eight bytes from where each one begins in dst are writable. */
-TSR_INLINE uint8_t *put_strings(tsr_lzw_encoder *e, uint8_t *dst, const uint16_t *strings, size_t n, int msb_first) {
+TSR_INLINE uint8_t *put_strings(tsr_lzw_encoder *e, uint8_t *dst, const uint16_t *strings, size_t n,
+                                int msb_first) {
     const unsigned width = e->width;
     uint64_t bits = e->bits;
     unsigned n_bits = e->n_bits;
@@ -244,8 +245,8 @@ typedef struct cursor {
     uint8_t *dst;
 } cursor;
 
-/* The bulk of the work: strings that begin in src, up to src_last. Stops at dst_last too, and when something is due
- * because the table has grown. */
+/* The bulk of the work: strings that begin in src, up to src_last. Stops at dst_last too, and when something is
+ * due because the table has grown. */
 static cursor run(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const uint8_t *dst_last) {
     uint16_t strings[STRINGS_MAX];
     while (at.src <= src_last && at.dst <= dst_last && e->next < e->event && is_single(&e->string)) {
@@ -314,8 +315,9 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *e, uint8_t *dst, size_t dst_len, cons
             check_ratio(e, n_in, n_out);
         } else {
             const uint8_t *before = at.src;
-            /* The last byte must be a string's first and in this src; and a full table's `next` moves once more. */
-            if (at.src > src && is_single(&e->string) && e->next != e->codes.table_size && n_left >= WORD - 1 && n_room >= WORD) {
+            /* The last byte must be a string's first and in src; and a full table's `next` moves once more. */
+            const int ready = at.src > src && is_single(&e->string) && e->next != e->codes.table_size;
+            if (ready && n_left >= WORD - 1 && n_room >= WORD) {
                 size_t reach = n_left - (WORD - 1);
                 if (is_full && e->next_check - n_in <= reach) reach = (size_t)(e->next_check - n_in) - 1;
                 at = run(e, at, at.src + reach, dst_end - WORD);

@@ -40,7 +40,7 @@ TSR_INLINE int NAME(extend)(const tsr_lzw_encoder *e, string *s, uint8_t byte, s
     return 1;
 }
 
-/* One byte, with no eye to speed; 1 if it ended the string, which is in the table then, if the table is not full. */
+/* One byte, with no eye to speed. 1 if it ended the string; the longer one is then added, if there is room. */
 static int NAME(step)(tsr_lzw_encoder *e, string *s, uint8_t byte) {
     const int adding = e->next < e->codes.table_size;
     if (is_single(s)) {
@@ -62,9 +62,9 @@ static int NAME(step)(tsr_lzw_encoder *e, string *s, uint8_t byte) {
 }
 
 /*
- * Looks in a string's home slots for the one that is longer by a byte, `length` bytes of `head` being found so far.
- * Leaves the loop that it is in if there is none. The number of bytes being a constant wherever this is used, each
- * length has its own branches, which are predicted by what strings came before.
+ * Looks in the two slots where its search begins for the string that is longer by a byte than the one of `length`
+ * bytes, and leaves the loop around if it is not there. The length being a constant wherever this is used, each
+ * length has branches of its own: one that is mispredicted is what ends a string, and about all that it costs.
  */
 #define TRY(length)                                                                        \
     {                                                                                      \
@@ -85,9 +85,9 @@ static int NAME(step)(tsr_lzw_encoder *e, string *s, uint8_t byte) {
     }
 
 /*
- * Finds up to n_max strings and returns their number; *src_at moves on from behind the first string's first byte,
- * which is also in memory, to behind the first byte of the string *s that is not yet at its end. Eight bytes from
- * *src_at - 1 on must be readable, for each place up to src_last.
+ * Finds up to n_max strings and returns their number. *src_at is behind the first byte of the first one; it moves
+ * on to behind the bytes so far of *s, the string that has not come to its end. Eight bytes from *src_at - 1 on
+ * must be readable, for each place up to src_last.
  */
 static size_t NAME(find)(tsr_lzw_encoder *e, string *s, uint16_t *TSR_RESTRICT strings, size_t n_max,
                          const uint8_t **src_at, const uint8_t *src_last) {
