@@ -8,7 +8,7 @@
  *   ./fuzz -max_total_time=60 csrc/fuzz/corpus/lzw
  * With any compiler and sanitizer, -DFUZZ_STANDALONE makes a program that codes contents of many kinds and damages
  * them by itself:
- *   ./fuzz CASES [SEED]
+ *   ./fuzz CASES [SEED]        (tests/test_sanitizers.py builds and runs this one)
  */
 #include "tersor.h"
 
