@@ -88,14 +88,12 @@ static const huffman_kernels *active = &tsr_huffman_scalar;
 const huffman_kernels *tsr_huffman_active(void) { return active; }
 
 void tsr_huffman_install(int path) {
+    active = &tsr_huffman_scalar;
 #if TSR_X86
-    if (path == TSR_CPU_AVX512) {
-        active = &tsr_huffman_avx512;
-        return;
-    }
+    if (path == TSR_CPU_AVX2) active = &tsr_huffman_avx2;
+    if (path == TSR_CPU_AVX512) active = &tsr_huffman_avx512;
 #endif
     (void)path;
-    active = &tsr_huffman_scalar;
 }
 
 int tsr_huffman_kernel_path(void) { return active->path; }

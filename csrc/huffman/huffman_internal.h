@@ -87,6 +87,7 @@ typedef struct huffman_kernels {
 
 extern const huffman_kernels tsr_huffman_scalar;
 #if TSR_X86
+extern const huffman_kernels tsr_huffman_avx2;
 extern const huffman_kernels tsr_huffman_avx512;
 #endif
 
