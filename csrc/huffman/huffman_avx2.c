@@ -70,15 +70,7 @@ typedef struct decoder {
 } decoder;
 
 TARGET static void make_decode_tables(decode_tables *t, const huffman_code *code) {
-    size_t at = 0;
-    for (int l = 1; l <= code->max_length; l++) {
-        const size_t width = (size_t)1 << (code->max_length - l);
-        for (int i = code->first_index[l]; i < code->first_index[l + 1]; i++) {
-            const uint16_t entry = (uint16_t)(l | code->sorted[i] << 8);
-            for (size_t w = 0; w < width; w++) t->flat[at + w] = entry;
-            at += width;
-        }
-    }
+    tsr_huffman_flat_table(t->flat, code, code->max_length);
     t->index_shift = _mm_cvtsi32_si128(32 - code->max_length);
     memset(t->expand.bytes[0], 0xFF, 16);
     for (int lane = 0; lane < 8; lane++) {
