@@ -32,7 +32,6 @@ typedef enum plane_mode {
 
 /* A canonical code, complete and validated. */
 typedef struct huffman_code {
-    uint8_t lengths[256];
     uint8_t sorted[256];                  /* symbols by (length, value) */
     uint16_t first_code[MAX_LENGTH + 2];  /* by length; undefined where no code has it */
     uint16_t first_index[MAX_LENGTH + 2]; /* of the first symbol of this length or more, in sorted */

@@ -147,38 +147,54 @@ size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengt
     return (n + 1) / 2;
 }
 
-static tsr_result read_lengths(uint8_t lengths[256], const uint8_t *src, size_t src_len, size_t *n_read) {
+/* The symbols that have codes, in order. */
+typedef struct coded_symbols {
+    int n;
+    uint8_t symbol[256], length[256];
+    uint16_t n_of_length[MAX_LENGTH + 1];
+} coded_symbols;
+
+static tsr_result read_lengths(coded_symbols *coded, const uint8_t *src, size_t src_len, size_t *n_read) {
     const size_t n_nibbles = 2 * src_len;
     size_t at = 0;
     int s = 0, last = 0;
+    memset(coded, 0, sizeof *coded);
     while (s < 256) {
         int run = 1, length;
         /* No form has more than three nibbles; those past the end read as zero and are refused below. */
-        unsigned nibbles[3] = {0, 0, 0};
-        for (size_t i = 0; i < 3 && at + i < n_nibbles; i++)
-            nibbles[i] = (at + i) & 1 ? src[(at + i) >> 1] & 15u : src[(at + i) >> 1] >> 4;
-        if (nibbles[0] <= MAX_LENGTH) {
-            length = last = (int)nibbles[0];
+        const size_t i = at >> 1;
+        const unsigned bytes = (i < src_len ? src[i] : 0u) << 8 | (i + 1 < src_len ? src[i + 1] : 0u);
+        const unsigned nibbles = bytes >> (at & 1 ? 0 : 4);
+        const int first = (int)(nibbles >> 8 & 15), second = (int)(nibbles >> 4 & 15);
+        if (first <= MAX_LENGTH) {
+            length = last = first;
             at += 1;
-        } else if (nibbles[0] == NIBBLE_ABSENT_SHORT) {
+        } else if (first == NIBBLE_ABSENT_SHORT) {
             length = last = 0;
-            run = (int)nibbles[1] + 2;
+            run = second + 2;
             at += 2;
-        } else if (nibbles[0] == NIBBLE_ABSENT_LONG) {
+        } else if (first == NIBBLE_ABSENT_LONG) {
             length = last = 0;
-            run = (int)(nibbles[1] << 4 | nibbles[2]) + 18;
+            run = (int)(nibbles & 255) + 18;
             at += 3;
-        } else if (nibbles[0] == NIBBLE_REPEAT && last) {
+        } else if (first == NIBBLE_REPEAT && last) {
             length = last;
-            run = (int)nibbles[1] + 3;
+            run = second + 3;
             at += 2;
         } else {
             return TSR_ERR_TABLE_NIBBLE;
         }
         if (at > n_nibbles) return TSR_ERR_TABLE_TRUNCATED;
         if (run > 256 - s) return TSR_ERR_TABLE_OVERRUN;
-        memset(lengths + s, length, (size_t)run);
-        s += run;
+        const int end = s + run;
+        if (length) {
+            coded->n_of_length[length] = (uint16_t)(coded->n_of_length[length] + run);
+            for (; s < end; s++) {
+                coded->symbol[coded->n] = (uint8_t)s;
+                coded->length[coded->n++] = (uint8_t)length;
+            }
+        }
+        s = end;
     }
     if (at & 1 && src[at >> 1] & 15) return TSR_ERR_PADDING;
     *n_read = (at + 1) / 2;
@@ -186,31 +202,29 @@ static tsr_result read_lengths(uint8_t lengths[256], const uint8_t *src, size_t 
 }
 
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read) {
-    const tsr_result rc = read_lengths(code->lengths, src, src_len, n_read);
+    coded_symbols coded;
+    const tsr_result rc = read_lengths(&coded, src, src_len, n_read);
     if (rc != TSR_OK) return rc;
 
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0};
-    for (int s = 0; s < 256; s++) n_of_length[code->lengths[s]]++;
     uint32_t used = 0;
     code->max_length = 0;
     for (int l = 1; l <= MAX_LENGTH; l++) {
-        used += (uint32_t)n_of_length[l] << (MAX_LENGTH - l);
-        if (n_of_length[l]) code->max_length = l;
+        used += (uint32_t)coded.n_of_length[l] << (MAX_LENGTH - l);
+        if (coded.n_of_length[l]) code->max_length = l;
     }
     if (used > 1u << MAX_LENGTH) return TSR_ERR_CODE_OVERSUBSCRIBED;
     if (used < 1u << MAX_LENGTH) return TSR_ERR_CODE_INCOMPLETE;
 
-    first_codes(code->first_code, n_of_length);
+    first_codes(code->first_code, coded.n_of_length);
     uint16_t next[MAX_LENGTH + 2];
     uint16_t index = 0;
     for (int l = 1; l <= MAX_LENGTH + 1; l++) {
         code->first_index[l] = next[l] = index;
         code->limit[l] = l <= code->max_length ? (uint32_t)code->first_code[l] << (16 - l) : 0x10000u;
-        if (l <= MAX_LENGTH) index = (uint16_t)(index + n_of_length[l]);
+        if (l <= MAX_LENGTH) index = (uint16_t)(index + coded.n_of_length[l]);
     }
     memset(code->sorted, 0, sizeof code->sorted);
-    for (int s = 0; s < 256; s++)
-        if (code->lengths[s]) code->sorted[next[code->lengths[s]]++] = (uint8_t)s;
+    for (int i = 0; i < coded.n; i++) code->sorted[next[coded.length[i]]++] = coded.symbol[i];
     return TSR_OK;
 }
 
