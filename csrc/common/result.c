@@ -18,6 +18,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_LANE_STATE: return "the lane states do not fit the stream";
     case TSR_ERR_PADDING: return "padding bits are not zero";
     case TSR_ERR_DEPTH: return "planes are nested too deeply";
+    case TSR_ERR_GAPS: return "gaps do not fit their plane";
     }
     return "unknown error";
 }

@@ -27,7 +27,8 @@ typedef enum plane_mode {
     PLANE_LANES = 3,
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
-    PLANE_PACKED = 6
+    PLANE_PACKED = 6,
+    PLANE_GAPS = 8 /* 7 is LZW */
 } plane_mode;
 
 /* A canonical code, complete and validated. */
@@ -110,8 +111,9 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
 #define SAMPLE_PIECE 128
 #define SAMPLE_STRIDE (17 * 64)
 
-/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n);
+/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. `exact`: of a
+ * large plane too. */
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact);
 
 /* A code and its table as it is stored. */
 typedef struct huffman_plan {

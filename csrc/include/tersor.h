@@ -37,10 +37,11 @@ typedef enum tsr_result {
     TSR_ERR_STREAM_LONG = -12,        /* bits are left over after the last symbol */
     TSR_ERR_LANE_STATE = -13,         /* lane states do not fit the stream */
     TSR_ERR_PADDING = -14,            /* padding that must be zero is not */
-    TSR_ERR_DEPTH = -15               /* planes within planes beyond the limit */
+    TSR_ERR_DEPTH = -15,              /* planes within planes beyond the limit */
+    TSR_ERR_GAPS = -16                /* gaps that do not fit their plane */
 } tsr_result;
 
-#define TSR_RESULT_LAST TSR_ERR_DEPTH
+#define TSR_RESULT_LAST TSR_ERR_GAPS
 
 /* A sentence fragment in plain English, never NULL. */
 const char *tsr_result_text(int result);
