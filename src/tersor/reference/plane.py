@@ -1,4 +1,4 @@
-"""One plane of bytes in the mode that suits it (docs/format.md, "Modes of a plane").
+"""One plane of bytes in the mode that suits it (docs/format.md, "Rearranged planes").
 
 Most planes are Huffman coded as they are. Huffman codes have whole bits, though, and that is dear where
 few symbols make up most of a plane: one that holds 95 of 100 bytes still takes a bit each time. Three
@@ -69,7 +69,7 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
 
     Notes
     -----
-    docs/format.md, "Modes of a plane" and "What our encoder chooses".
+    docs/format.md, "Rearranged planes" and "What our encoder chooses".
 
     Examples
     --------
@@ -136,7 +136,7 @@ def decode_plane(mode: int, payload: bytes, n: int, depth: int = 0) -> bytes:
 
     Notes
     -----
-    docs/format.md, "Modes of a plane".
+    docs/format.md, "Rearranged planes".
 
     Examples
     --------
@@ -195,7 +195,7 @@ def _most_common(counts: Sequence[int]) -> int:
 
 
 def _is_sparse(counts: Sequence[int]) -> bool:
-    return max(counts) * 4 >= sum(counts) * 3
+    return max(counts) * 8 >= sum(counts) * 7
 
 
 def _estimate_sparse(counts: Sequence[int], n: int) -> int:
