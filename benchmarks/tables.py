@@ -303,8 +303,8 @@ def optimum_table(missing: set[str]) -> Iterator[str]:
     yield ""
     yield (
         "Whole frames (code tables, checksums and all) against two bounds, each taken of "
-        f"{OPTIMUM_BLOCK >> 10} KiB at a time and without any table: Huffman codes of unlimited length, and the "
-        "order-0 entropy."
+        f"{OPTIMUM_BLOCK >> 10} KiB at a time and without any table: Huffman codes of unlimited length, and "
+        "the order-0 entropy."
     )
     yield ""
     rows = []
