@@ -17,6 +17,12 @@ TSR_INLINE uint16_t tsr_load16(const uint8_t *p) {
 
 TSR_INLINE void tsr_store16(uint8_t *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 
+TSR_INLINE uint64_t tsr_load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 TSR_INLINE uint64_t tsr_load64_be(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, sizeof v);

@@ -28,7 +28,8 @@ typedef enum plane_mode {
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
     PLANE_PACKED = 6,
-    PLANE_GAPS = 8 /* 7 is LZW */
+    PLANE_LZW = 7,
+    PLANE_GAPS = 8
 } plane_mode;
 
 /* A canonical code, complete and validated. */

@@ -1,4 +1,5 @@
 /* One plane of bytes: the choice of a mode, and the modes that rearrange bytes before Huffman codes. */
+#include "../lzw/lzw_internal.h"
 #include "planes_internal.h"
 
 /* Smaller planes would lose to the headers what they gain. */
@@ -64,6 +65,44 @@ static tsr_result unpack(uint8_t *dst, size_t n, const uint8_t *src, int bits, c
     if (src[n_whole] >> (bits * (int)n_rest)) return TSR_ERR_PADDING;
     memcpy(dst + n - n_rest, &strings[src[n_whole]], n_rest);
     return TSR_OK;
+}
+
+/* ---- LZW -------------------------------------------------------------------------------------------- */
+
+/* Nothing but codes. The larger the table, the better for blocks of 256 KiB. */
+static const tsr_lzw_dialect lzw_dialect = {.literal_bits = 8, .max_bits = 16};
+
+static size_t lzw_state_size(void) {
+    const size_t encoder = tsr_lzw_encoder_size(&lzw_dialect), decoder = tsr_lzw_decoder_size(&lzw_dialect);
+    return encoder > decoder ? encoder : decoder;
+}
+
+/* States are aligned to 8 bytes. */
+static void *lzw_state(uint8_t *scratch) { return scratch + (-(uintptr_t)scratch & 7); }
+
+size_t tsr_plane_scratch_size(size_t n) {
+    const size_t lzw = lzw_state_size() + 7, others = TSR_PLANE_SCRATCH(n);
+    return lzw > others ? lzw : others;
+}
+
+/* Returns n when the codes would not be smaller. */
+static size_t encode_lzw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *scratch) {
+    tsr_lzw_encoder *const encoder = lzw_state(scratch);
+    tsr_lzw_progress progress;
+    tsr_lzw_encoder_init(encoder, &lzw_dialect);
+    tsr_lzw_encode(encoder, dst, n - 1, src, n, 1, &progress);
+    return progress.status == TSR_LZW_END ? progress.n_written : n;
+}
+
+static tsr_result decode_lzw(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, uint8_t *scratch) {
+    tsr_lzw_decoder *const decoder = lzw_state(scratch);
+    tsr_lzw_progress progress;
+    tsr_lzw_decoder_init(decoder, &lzw_dialect);
+    const tsr_result rc = tsr_lzw_decode_whole(decoder, dst, 0, n, src, src_len, &progress);
+    if (rc != TSR_OK) return rc;
+    if (progress.n_written < n) return TSR_ERR_STREAM_SHORT;
+    if (progress.status == TSR_LZW_OUTPUT_FULL) return TSR_ERR_STREAM_LONG;
+    return tsr_lzw_decoder_is_spent(decoder) ? TSR_OK : TSR_ERR_PADDING;
 }
 
 /* ---- Choice --------------------------------------------------------------------------------------- */
@@ -228,6 +267,11 @@ size_t tsr_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, i
         *mode = PLANE_SINGLE;
         return 1;
     }
+    if (codec == TSR_CODEC_LZW && depth == 0) {
+        const size_t size = encode_lzw(dst, src, n, scratch);
+        *mode = PLANE_LZW;
+        if (size < n && size <= tsr_huffman_plan(&plan, counts, total, n)) return size;
+    }
     size_t planned = 0;
     if (depth < TSR_PLANE_DEPTH_MAX && n >= REARRANGED_MIN) {
         size_t size = n;
@@ -263,6 +307,11 @@ tsr_result tsr_plane_check(int mode, size_t size, size_t n) {
     case PLANE_FLAGS: return size > FLAGS_HEADER ? TSR_OK : TSR_ERR_PLANE_SIZE;
     case PLANE_PACKED: return size > 4 ? TSR_OK : TSR_ERR_PLANE_SIZE;
     case PLANE_GAPS: return size > GAPS_HEADER ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    case PLANE_LZW: {
+        /* The string of a code is longer than any before by one byte at the most. */
+        const size_t n_codes = size * 8 / 9;
+        return n_codes >= n || n_codes * (n_codes + 1) / 2 >= n ? TSR_OK : TSR_ERR_PLANE_SIZE;
+    }
     }
     return TSR_ERR_MODE;
 }
@@ -350,6 +399,7 @@ tsr_result tsr_plane_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t s
     case PLANE_FLAGS:
     case PLANE_PACKED:
     case PLANE_GAPS: break;
+    case PLANE_LZW: return depth == 0 ? decode_lzw(dst, n, src, src_len, scratch) : TSR_ERR_DEPTH;
     }
     if (depth >= TSR_PLANE_DEPTH_MAX) return TSR_ERR_DEPTH;
     if (mode == PLANE_FLAGS) return decode_flags(dst, n, src, src_len, depth, scratch);

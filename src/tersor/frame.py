@@ -38,6 +38,7 @@ PAYLOAD_EXCESS_MAX = 64
 CODECS = {
     "auto": _native.CODEC_AUTO,
     "huffman": _native.CODEC_HUFFMAN,
+    "lzw": _native.CODEC_LZW,
     "raw": _native.CODEC_RAW,
 }
 
@@ -177,8 +178,10 @@ def compress(data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: i
     ----------
     data : buffer
         Any contiguous buffer (`bytes`, `memoryview`, `mmap`, NumPy array ...); it is not copied.
-    codec : {"auto", "huffman", "raw"}
-        "auto" takes the smallest for each block and byte plane.
+    codec : {"auto", "huffman", "lzw", "raw"}
+        "auto" takes the smallest of what is fast for each block and byte plane. "lzw" sees repeated strings,
+        which Huffman codes do not, and is some thirty times slower; planes that it does not shrink are
+        coded as by "auto".
     typesize : {1, 2, 4, 8}
         Size in bytes of the elements that `data` consists of. Above 1, each byte of the elements is
         coded on its own, so that the exponents of floats or the high bytes of integers compress

@@ -61,6 +61,8 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
         for filter in range(6):
             packed = reference.compress(numbers, typesize, filter)
             files[f"typesize{typesize}_filter{filter}"] = (packed, numbers)
+    lzw = b"".join(b"%d is %d squared\n" % (i * i, i) for i in range(400))
+    files["lzw"] = (tersor.compress(lzw, "lzw"), lzw)
     files["joined"] = (tersor.compress(b"one, ") + tersor.compress(b"two"), b"one, two")
     compressor = tersor.Compressor()
     files["size_unknown"] = (compressor.compress(b"streamed") + compressor.flush(), b"streamed")
@@ -91,6 +93,11 @@ def invalid() -> dict[str, bytes]:
     def small_lane(data: bytes) -> bytes:
         return frame(700, 0, plane(2, data), xxh3_64_intdigest(small, 0))
 
+    lzw_codes = reference.lzw.encode(b"terse tensors", reference.lzw.TSR)
+
+    def lzw(data: bytes) -> bytes:
+        return frame(13, 0, plane(7, data), xxh3_64_intdigest(b"terse tensors", 0))
+
     padded = bytearray(small_data)
     padded[-1] |= 1
     return {
@@ -107,6 +114,8 @@ def invalid() -> dict[str, bytes]:
         "stream_long": lanes(words + bytes(2), states),
         "lane_state": lanes(words, states + b"\0"),
         "padding": small_lane(bytes(padded)),
+        "lzw_code": lzw(lzw_codes[:3] + b"\xff" + lzw_codes[4:]),
+        "lzw_first": lzw(b"\0\1" + lzw_codes[2:]),
         "depth": frame(1, 0, plane(6, b"\1ab\6" * 5 + b"\0\0"), xxh3_64_intdigest(b"a", 0)),
         # Two gaps, of which the second ends behind the plane.
         "gaps": frame(9, 0, plane(8, b"a\x0f\2\0\0\0\2\0\0\0\3\5bc"), xxh3_64_intdigest(b"aaabaaaaa", 0)),

@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import CorruptDataError, UnsupportedFormatError
-from . import huffman
+from . import huffman, lzw
 
-__all__ = ["FLAGS", "GAPS", "MODES", "PACKED", "RAW", "SINGLE", "decode_plane", "encode_plane"]
+__all__ = ["FLAGS", "GAPS", "LZW", "MODES", "PACKED", "RAW", "SINGLE", "decode_plane", "encode_plane"]
 
 # Modes. The layouts of Huffman data are modes 2 to 4.
 RAW = 0
 SINGLE = 1
 FLAGS = 5
 PACKED = 6
+LZW = 7
 GAPS = 8
-MODES = (RAW, SINGLE, huffman.ONE_LANE, huffman.LANES, huffman.LANES_TWICE, FLAGS, PACKED, GAPS)
+MODES = (RAW, SINGLE, huffman.ONE_LANE, huffman.LANES, huffman.LANES_TWICE, FLAGS, PACKED, LZW, GAPS)
 
 DEPTH_MAX = 4
 """Planes may lie within planes so deep."""
@@ -49,16 +50,16 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
     ----------
     data : bytes
         The plane; not empty.
-    codec : {"auto", "huffman", "raw"}
-        "raw" stores all planes as they are. The other two are the same as long as the format has one
-        way to compress.
+    codec : {"auto", "huffman", "lzw", "raw"}
+        "raw" stores all planes as they are, "lzw" tries LZW first. The other two are the same as long as
+        no other way to compress is fast enough to be tried without being asked for.
     depth : int
         How many planes this one lies within.
 
     Returns
     -------
     mode : int
-        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes, 5 flags, 6 packed, 8 gaps.
+        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes, 5 flags, 6 packed, 7 LZW, 8 gaps.
     payload : bytes
         The plane's data, never longer than `data`.
 
@@ -82,14 +83,18 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
     n = len(data)
     if n == 0:
         raise ValueError("a plane has one byte or more")
-    if codec not in ("auto", "huffman", "raw"):
-        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, raw")
+    if codec not in ("auto", "huffman", "lzw", "raw"):
+        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, lzw, raw")
     if codec == "raw":
         return RAW, data
     if data.count(data[0]) == n:
         return SINGLE, data[:1]
 
     counts = huffman.estimate_counts(data, exact=depth > 0)
+    if codec == "lzw" and depth == 0:
+        payload = lzw.encode(data, lzw.TSR)
+        if len(payload) < n and len(payload) <= huffman.plan(counts, n)[2]:
+            return LZW, payload
     if depth < DEPTH_MAX and n >= _REARRANGED_MIN:
         direct = _estimate_sparse(counts, n) if _is_sparse(counts) else huffman.plan(counts, n)[2]
         mode = _choose_rearrangement(data, counts, direct)
@@ -153,11 +158,24 @@ def decode_plane(mode: int, payload: bytes, n: int, depth: int = 0) -> bytes:
         if len(payload) != 1:
             raise CorruptDataError(f"a single plane has {len(payload)} bytes of data, not 1")
         return payload * n
+    if mode == LZW:
+        return _decode_lzw(payload, n, depth)
     if mode not in _REARRANGED:
         return huffman.decode(mode, payload, n)
     if depth >= DEPTH_MAX:
         raise CorruptDataError(f"planes are nested more than {DEPTH_MAX} deep")
     return _REARRANGED[mode](payload, n, depth)
+
+
+def _decode_lzw(payload: bytes, n: int, depth: int) -> bytes:
+    if depth:
+        raise CorruptDataError("an LZW plane lies within no other")
+    decoded = lzw.decode(payload, lzw.TSR, n + 1)
+    if len(decoded.content) != n:
+        raise CorruptDataError(f"the codes do not stand for {n} bytes")
+    if 8 * len(payload) - decoded.n_bits >= 8 or int.from_bytes(payload, "little") >> decoded.n_bits:
+        raise CorruptDataError("the codes are followed by more than the zeros that fill up a byte")
+    return decoded.content
 
 
 # ---- Estimates ----------------------------------------------------------------------------------
