@@ -220,3 +220,13 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
         if (code->lengths[s]) code->sorted[next[code->lengths[s]]++] = (uint8_t)s;
     return TSR_OK;
 }
+
+void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits) {
+    for (int l = 1; l <= code->max_length; l++) {
+        const size_t width = (size_t)1 << (n_bits - l);
+        for (int i = code->first_index[l]; i < code->first_index[l + 1]; i++) {
+            const uint16_t entry = (uint16_t)(code->sorted[i] << 8 | l);
+            for (size_t w = 0; w < width; w++) *flat++ = entry;
+        }
+    }
+}
