@@ -197,9 +197,9 @@ static uint8_t *encode_lanes(uint8_t *dst, uint8_t *dst_end, const huffman_codew
  * count above zero: those that the sample missed are counted in all of the plane. When they are many the
  * sample was no good, and all is counted. Returns the sum of the counts.
  */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n) {
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact) {
     uint64_t total = 0;
-    int exact = n < SAMPLED_MIN;
+    exact |= n < SAMPLED_MIN;
     if (!exact) {
         uint8_t unseen[256];
         active->histogram(counts, src, n, SAMPLE_PIECE, SAMPLE_STRIDE);

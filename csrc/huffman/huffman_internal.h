@@ -27,7 +27,9 @@ typedef enum plane_mode {
     PLANE_LANES = 3,
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
-    PLANE_PACKED = 6
+    PLANE_PACKED = 6,
+    PLANE_LZW = 7,
+    PLANE_GAPS = 8
 } plane_mode;
 
 /* A canonical code, complete and validated. */
@@ -113,8 +115,9 @@ void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits
 #define SAMPLE_PIECE 128
 #define SAMPLE_STRIDE (17 * 64)
 
-/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n);
+/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. `exact`: of a
+ * large plane too. */
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact);
 
 /* A code and its table as it is stored. */
 typedef struct huffman_plan {

@@ -82,6 +82,14 @@ void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) 
     for (int r = 0; r < n; r++) lengths[symbols[r]] = by_rank[r];
 }
 
+/* Symbols of each length. Absent symbols, most of 256 in small planes, are not counted: 256 additions to one
+ * counter would wait for each other. */
+static void count_lengths(uint16_t n_of_length[MAX_LENGTH + 1], const uint8_t lengths[256]) {
+    memset(n_of_length, 0, (MAX_LENGTH + 1) * sizeof *n_of_length);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) n_of_length[lengths[s]]++;
+}
+
 /* First code of each length, not aligned; complete codes only. */
 static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_length[MAX_LENGTH + 1]) {
     uint32_t code = 0;
@@ -92,13 +100,12 @@ static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_leng
 }
 
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]) {
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0}, next[MAX_LENGTH + 2];
-    for (int s = 0; s < 256; s++) n_of_length[lengths[s]]++;
+    uint16_t n_of_length[MAX_LENGTH + 1], next[MAX_LENGTH + 2];
+    count_lengths(n_of_length, lengths);
     first_codes(next, n_of_length);
-    for (int s = 0; s < 256; s++) {
-        const int l = lengths[s];
-        codewords->entry[s] = l ? (uint16_t)(l << 12 | next[l]++) : 0;
-    }
+    memset(codewords, 0, sizeof *codewords);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) codewords->entry[s] = (uint16_t)(lengths[s] << 12 | next[lengths[s]]++);
 }
 
 enum { NIBBLE_ABSENT_SHORT = 12, NIBBLE_ABSENT_LONG = 13, NIBBLE_REPEAT = 14 };
