@@ -13,12 +13,9 @@ void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size
         const size_t end = src_len - start < piece ? src_len : start + piece;
         size_t i = start;
         for (; i + 16 <= end; i += 16) {
-            uint64_t a, b;
-            memcpy(&a, src + i, 8);
-            memcpy(&b, src + i + 8, 8);
             for (int k = 0; k < 8; k++) {
-                tables[k][(uint8_t)(a >> (8 * k))]++;
-                tables[k][(uint8_t)(b >> (8 * k))]++;
+                tables[k][src[i + (size_t)k]]++;
+                tables[k][src[i + 8 + (size_t)k]]++;
             }
         }
         for (; i < end; i++) tables[0][src[i]]++;
