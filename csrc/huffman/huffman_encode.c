@@ -93,6 +93,11 @@ void tsr_huffman_install(int path) {
         active = &tsr_huffman_avx512;
         return;
     }
+#elif TSR_ARM64
+    if (path == TSR_CPU_NEON) {
+        active = &tsr_huffman_neon;
+        return;
+    }
 #endif
     (void)path;
     active = &tsr_huffman_scalar;
