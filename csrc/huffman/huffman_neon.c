@@ -81,13 +81,13 @@ TSR_INLINE word_lanes find_word_lanes(const uint8x16_t masks[GROUPS]) {
 /* ---- Decoding -------------------------------------------------------------------------------- */
 
 typedef struct decode_tables {
+    uint8x16_t words[256];    /* by mask: indices that give its lanes the bytes of the next words, and no others any */
     uint8x16x4_t length;      /* by the window's first 6 bits; 7 for all longer codes */
     uint8x16_t last7, last8;  /* largest first byte of a window with a code of at most so many bits */
     uint16x8_t last9, last10; /* largest window */
     uint8x16_t delta;         /* by length: first code - its rank */
     uint8x16x4_t symbol[4];   /* by rank in canonical order */
     int n_quarters;           /* of `symbol` in use */
-    uint8x16_t words[256];    /* by mask: indices that give its lanes the bytes of the next words, and no others any */
 } decode_tables;
 
 static void make_decode_tables(decode_tables *t, const huffman_code *code) {
@@ -141,7 +141,8 @@ TSR_INLINE const uint8_t *decode_step(const decode_tables *t, lanes16 lanes[GROU
         uint16x8_t longer[2];
         for (int parity = 0; parity < 2; parity++)
             longer[parity] = vaddq_u16(vcgtq_u16(window[parity], t->last9), vcgtq_u16(window[parity], t->last10));
-        length = vsubq_u8(length, join_low_bytes(longer[0], longer[1]));
+        length = vreinterpretq_u8_s8(vqsubq_s8(vreinterpretq_s8_u8(length),
+                                     vreinterpretq_s8_u8(join_low_bytes(longer[0], longer[1]))));
         /* The code's bits, right-aligned; its rank is 8 bits wide, so higher bits may be dropped. */
         const uint8x16_t to_code = vsubq_u8(length, sixteen);
         const uint8x16_t codes = join_low_bytes(shift(window[0], to_code, 0), shift(window[1], to_code, 1));
@@ -222,9 +223,9 @@ typedef struct encode_quarter {
 } encode_quarter;
 
 typedef struct encode_tables {
+    uint8x16_t words[256]; /* by mask: indices that move its lanes to the end of a vector */
     encode_quarter quarters[4]; /* those with any symbol */
     int n_quarters;
-    uint8x16_t words[256]; /* by mask: indices that move its lanes to the end of a vector */
 } encode_tables;
 
 static void make_encode_tables(encode_tables *t, const huffman_codewords *codewords) {
