@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import inputs
 
 ROOT = Path(__file__).parents[1]
-AREAS = ("common", "cpu", "huffman", "planes")
+CORE = [folder for folder in (ROOT / "csrc").iterdir() if folder.name not in ("bindings", "fuzz")]
 WORK = ("encode", "decode", "encode_lanes", "decode_lanes", "count_unseen", "histogram")
 INPUTS = ("text", "bf16_exponents", "int8", "bf16")
 SIZE = 256 << 10
@@ -27,8 +27,8 @@ MACHINES = {
 
 
 def build(compiler: str, output: Path) -> None:
-    sources = [path for area in AREAS for path in (ROOT / "csrc" / area).glob("*.c")]
-    includes = [f"-I{ROOT / 'csrc' / area}" for area in ("include", *AREAS)]
+    sources = [path for folder in CORE for path in folder.glob("*.c")]
+    includes = [f"-I{folder}" for folder in CORE]
     flags = ["-std=c11", "-O3", "-static", *includes]
     subprocess.run(
         [compiler, *flags, ROOT / "benchmarks/instructions/work.c", *sources, "-o", output], check=True

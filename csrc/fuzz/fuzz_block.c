@@ -145,8 +145,10 @@ static void fill(uint8_t *content, size_t n) {
     }
 }
 
+#define DECODE_ONLY 255
+
 /* Blocks as u32 content size, u32 payload size, u8 shape, u8 codec, content, payload. All paths must decode them,
- * and encode them to the same bytes unless the codec is none. */
+ * and encode the content to the same bytes unless DECODE_ONLY stands for the codec. */
 static int check_blocks(const char *name) {
     FILE *file = fopen(name, "rb");
     uint32_t sizes[2];
@@ -160,7 +162,7 @@ static int check_blocks(const char *name) {
         CHECK(content && payload);
         CHECK(fread(content, sizes[0], 1, file) == 1 && fread(payload, sizes[1], 1, file) == 1);
         decode_everywhere(payload, sizes[1], shape, sizes[0], content);
-        if (codec <= TSR_CODEC_RAW) {
+        if (codec != DECODE_ONLY) {
             size_t n_coded;
             uint8_t this_shape;
             uint8_t *coded = encode_everywhere(content, sizes[0], 1 << (shape & 3), shape >> 2, codec, &n_coded,

@@ -171,7 +171,17 @@ def _decompress_bytes(
 
 # ---- inspect ----------------------------------------------------------------------------------------
 
-_MODES = ("raw", "single", "huffman, 1 lane", "huffman, 64 lanes", "huffman, 2 x 64 lanes", "flags", "packed")
+_MODES = (
+    "raw",
+    "single",
+    "huffman, 1 lane",
+    "huffman, 64 lanes",
+    "huffman, 2 x 64 lanes",
+    "flags",
+    "packed",
+    "lzw",
+    "gaps",
+)
 _FILTERS = ("none", "rotate 1", "rotate 2", "rotate 3", "rotate 4", "delta")
 
 
