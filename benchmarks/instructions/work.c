@@ -35,8 +35,8 @@ int main(int argc, char **argv) {
     huffman_plan plan;
     size_t n_coded, fault;
     REQUIRE(coded && workspace);
-    const uint64_t total = tsr_huffman_estimate_counts(counts, content, n);
-    tsr_huffman_plan(&plan, counts, total, n);
+    tsr_huffman_histogram(counts, content, n);
+    tsr_huffman_plan(&plan, counts, n, n);
     for (int s = 0; s < 256; s++) unseen[s] = counts[s] ? 0 : 0xFF;
     if (!strcmp(work, "decode"))
         REQUIRE(!tsr_block_encode(coded, cap, content, n, typesize, TSR_FILTER_CHOOSE, TSR_CODEC_AUTO, workspace,
