@@ -95,6 +95,8 @@ void tsr_huffman_install(int path) {
 #if TSR_X86
     if (path == TSR_CPU_AVX2) active = &tsr_huffman_avx2;
     if (path == TSR_CPU_AVX512) active = &tsr_huffman_avx512;
+#elif TSR_ARM64
+    if (path == TSR_CPU_NEON) active = &tsr_huffman_neon;
 #endif
     (void)path;
 }

@@ -76,7 +76,8 @@ typedef struct huffman_kernels {
     size_t (*count_unseen)(uint32_t counts[256], const uint8_t *src, size_t src_len,
                            const uint8_t unseen[256], size_t enough);
     /* Codes n_steps * 64 bytes backwards from `states`, writing words downwards from words_end;
-     * returns where the first word is. The caller provides room for all the bits. */
+     * returns where the first word is. The caller provides room for all the bits, and for 16 bytes before
+     * them. */
     uint8_t *(*encode_lanes)(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
                              lane_states *states, uint8_t *words_end);
     /* Decodes every step of n_streams (1 or 2) streams, leaving states and words where the last step
@@ -90,6 +91,8 @@ extern const huffman_kernels tsr_huffman_scalar;
 #if TSR_X86
 extern const huffman_kernels tsr_huffman_avx2;
 extern const huffman_kernels tsr_huffman_avx512;
+#elif TSR_ARM64
+extern const huffman_kernels tsr_huffman_neon;
 #endif
 
 const huffman_kernels *tsr_huffman_active(void);
