@@ -10,7 +10,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_PLANE_SIZE: return "the plane's size does not fit its mode";
     case TSR_ERR_TABLE_TRUNCATED: return "the data ends inside the code table";
     case TSR_ERR_TABLE_NIBBLE: return "the code table has an invalid nibble";
-    case TSR_ERR_TABLE_OVERRUN: return "the code table describes more than 256 symbols";
+    case TSR_ERR_TABLE_OVERRUN: return "the code table describes more symbols than there are";
     case TSR_ERR_CODE_OVERSUBSCRIBED: return "the code lengths are over-subscribed";
     case TSR_ERR_CODE_INCOMPLETE: return "the code lengths are incomplete";
     case TSR_ERR_STREAM_SHORT: return "the bit stream ends before the last symbol";
@@ -18,6 +18,10 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_LANE_STATE: return "the lane states do not fit the stream";
     case TSR_ERR_PADDING: return "padding bits are not zero";
     case TSR_ERR_DEPTH: return "planes are nested too deeply";
+    case TSR_ERR_TABLE_LENGTH: return "a code length is zero or above the limit";
+    case TSR_ERR_TABLE_LONG: return "bytes are left over after the code table";
+    case TSR_ERR_COUNT: return "the count of symbols is not one that the data can hold";
+    case TSR_ERR_CODE_UNASSIGNED: return "the bits are no symbol's code";
     }
     return "unknown error";
 }
