@@ -8,9 +8,11 @@ chapters, and each can be read alone:
 - `plane`: the mode for a plane of bytes, and the two that rearrange it before it is Huffman coded;
 - `planes`: elements of 2, 4 or 8 bytes passed through a filter and taken apart into planes;
 - `frame`: planes in blocks, blocks in frames, with their checks.
+
+Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet.
 """
 
-from . import frame, huffman, plane, planes
+from . import code, frame, huffman, plane, planes
 from .frame import compress, decompress
 
-__all__ = ["compress", "decompress", "frame", "huffman", "plane", "planes"]
+__all__ = ["code", "compress", "decompress", "frame", "huffman", "plane", "planes"]
