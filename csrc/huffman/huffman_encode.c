@@ -107,26 +107,6 @@ void tsr_huffman_histogram(uint32_t counts[256], const uint8_t *src, size_t src_
     active->histogram(counts, src, src_len, src_len, src_len);
 }
 
-/* Writes bit strings, most significant bit first. The eight bytes at `at` must be writable. */
-typedef struct bit_writer {
-    uint8_t *at;
-    uint64_t bits; /* left-aligned */
-    unsigned n;    /* < 8 between calls, so at most 63 within one */
-} bit_writer;
-
-/* `value` has at most `length` <= 56 bits. */
-TSR_INLINE void put_bits(bit_writer *w, uint64_t value, unsigned length) {
-    w->n += length;
-    w->bits |= value << (64 - w->n);
-    tsr_store64_be(w->at, w->bits);
-    const unsigned n_bytes = w->n >> 3;
-    w->at += n_bytes;
-    w->bits <<= 8 * n_bytes;
-    w->n &= 7;
-}
-
-static uint8_t *finish_bits(bit_writer *w) { return w->at + (w->n > 0); }
-
 static uint8_t *encode_one_lane(uint8_t *dst, const huffman_codewords *codewords, const uint8_t *src,
                                 size_t n) {
     bit_writer w = {dst, 0, 0};

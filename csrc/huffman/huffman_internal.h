@@ -140,4 +140,24 @@ size_t tsr_huffman_encode(uint8_t *dst, size_t dst_cap, const huffman_plan *plan
                           int mode);
 tsr_result tsr_huffman_decode(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, int mode);
 
+/* Writes bit strings, most significant bit first. The eight bytes at `at` must be writable. */
+typedef struct bit_writer {
+    uint8_t *at;
+    uint64_t bits; /* left-aligned */
+    unsigned n;    /* < 8 between calls, so at most 63 within one */
+} bit_writer;
+
+/* `value` has at most `length` <= 56 bits. */
+TSR_INLINE void put_bits(bit_writer *w, uint64_t value, unsigned length) {
+    w->n += length;
+    w->bits |= value << (64 - w->n);
+    tsr_store64_be(w->at, w->bits);
+    const unsigned n_bytes = w->n >> 3;
+    w->at += n_bytes;
+    w->bits <<= 8 * n_bytes;
+    w->n &= 7;
+}
+
+TSR_INLINE uint8_t *finish_bits(bit_writer *w) { return w->at + (w->n > 0); }
+
 #endif
