@@ -224,7 +224,7 @@ typedef struct tsr_lzw_dialect {
     uint8_t msb_first;    /* 1: a code begins at the high end of a byte (TIFF, PDF); 0: at the low end */
     uint8_t literal_bits; /* 1 to 8: the codes below 2^literal_bits are bytes */
     uint8_t max_bits;     /* the table holds 2^max_bits codes: literal_bits + 1 to 16 */
-    uint8_t early_change; /* 1: the width grows one code early (TIFF; PDF by default) */
+    uint8_t early_change; /* 1: the width grows one code early (TIFF; PDF by default); needs 2 literal_bits */
     uint8_t clear_code;   /* 1: code 2^literal_bits empties the table */
     uint8_t end_code;     /* 1: the code after the clear code's place ends the data (needs clear_code) */
     uint8_t grouped;      /* 1: Unix .Z: a width's codes come in groups of eight; the last group is filled up */
@@ -246,7 +246,7 @@ typedef struct tsr_lzw_progress {
 } tsr_lzw_progress;
 
 /* State of a decoder or encoder: memory of tsr_lzw_*_size() bytes, aligned to 8, which the caller owns; both are
- * under 1 MB for every dialect. _init() takes well under a microsecond. After an error, init again. */
+ * under 1 MiB for every dialect. _init() takes well under a microsecond. After an error, init again. */
 typedef struct tsr_lzw_decoder tsr_lzw_decoder;
 typedef struct tsr_lzw_encoder tsr_lzw_encoder;
 
@@ -258,7 +258,8 @@ size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect);
 void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect);
 
 /* Decodes on, the output of each call following that of the call before; neither src nor dst is looked at
- * again after the call. Input may be cut at any byte, output at any size. */
+ * again after the call. Input may be cut at any byte, output at any size. Bytes of dst past the n_written ones may
+ * be overwritten. When dst is full, control codes that follow are still read: an end code is seen. */
 tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
                           size_t src_len, tsr_lzw_progress *progress);
 

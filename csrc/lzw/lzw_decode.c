@@ -1,57 +1,85 @@
 /*
- * LZW decoding. decode() knows the dialects (widths, control codes, padding, errors, input and output cut
- * anywhere); it takes one code at a time and hands stretches in which nothing of that happens to a fast loop.
- * Under it are two ways to keep strings:
+ * LZW decoding. decode() knows the dialects: widths, control codes, padding, errors, input and output cut
+ * anywhere. It takes one code at a time and leaves stretches in which nothing of that happens to a fast loop.
+ * There are two ways to keep strings:
  *
- *   whole   All output lies in one piece, so a string is a place in it: a new one is where the previous string
+ *   places  Where output lies in one piece a string is a place in it: a new one is where the previous string
  *           began, with its length + 1.
- *   chunks  For streaming. A string is its last 1 to 8 bytes and the code of what precedes them. It is written
- *           from its end to its beginning, where its first byte comes up.
+ *   chunks  A string is its last 1 to 8 bytes and the code of what precedes them. It is written from its end to
+ *           its beginning, where its first byte comes up.
  *
  * Either way the new string is in the table before the code that completes it is looked up, as that code may be
  * its own.
+ *
+ * Places are faster. For streaming, the decoder keeps the output since the last clear (the history) for them, and
+ * once the table is full no more of it. Should the history fill up first, as it may where strings are long, the
+ * decoder changes to chunks until the next clear. All it needs for that is the codes since the last clear.
  */
 #include "lzw_internal.h"
 
 #define CHUNK 8
-/* Bytes that the loop for whole output copies before it looks at the length. */
+/* Bytes that the loop for places copies before it looks at the length. */
 #define BLOCK 16
-/* Lengths of control codes, which so leave the fast loops by their branch for long strings. */
+/* Codes in a window of 64 bits, the first of which may begin 7 bits late. */
+#define WINDOW_CODES 4
+#define WIDE_WINDOW_CODES 3
+#define WIDE 15
+/* Entries after the last code's, which fast loops write when the table is full. */
+#define SPARE WINDOW_CODES
+/* Of control codes, which so leave the fast loops by their branch for long strings. */
 #define NO_LENGTH 0xFFFFu
+/* The history, in bytes: room for strings of 16 bytes on average; of 6 with codes of 16 bits, so that the decoder
+ * stays below 1 MiB. It is never less than what chunks need in its place. */
+#define HISTORY_MAX ((size_t)383 << 10)
+
+/* Why decode() stopped: a status for the caller, or one of these, after which it goes on. */
+enum { CLEARED = TSR_LZW_END + 1, TABLE_FULL };
 
 struct tsr_lzw_decoder {
     lzw_codes codes;
-    uint8_t msb_first, grouped;
-    uint8_t started, ended;
+    uint8_t msb_first, grouped, streaming;
+    uint8_t ended;
+    uint8_t in_chunks;
+    uint8_t has_previous; /* a string that the next code completes to a new one */
+    uint8_t is_far;       /* places: literal_bytes is farther away than the table can say */
+    uint8_t first_byte;   /* chunks: of the previous string */
     unsigned width;
     uint32_t next;       /* the code of the string that is being made; table_size when the table is full */
     unsigned n_at_width; /* codes read since the width began, modulo 8 */
     size_t n_skip;       /* bytes of padding to skip */
     uint32_t bits;       /* read and not used yet: the lower n_bits */
     unsigned n_bits;
-    uint32_t previous; /* the code whose string the next one completes to a new string; or NO_CODE */
-    uint32_t previous_length;
-    /* What did not fit of the last string: its place in the output (whole) or in the tail (chunks). */
+    /* What did not fit of the last string: its place in the output (places) or in the tail (chunks). */
     uint32_t n_rest;
     size_t rest_at;
-    /* Whole: places in the output. Those in the table are counted from the last clear, `origin`, and fit in 32
-     * bits: 2^16 strings of less than 2^16 bytes fill a table. */
-    size_t origin;
-    size_t previous_at;
-    /* Chunks: the previous string as another byte is appended to it, and its first byte. */
+    size_t n_history;
+    uint64_t literals_at; /* of literal_bytes, as a place */
+    uint64_t open_place; /* of the new string, with its length: a table entry */
+    /* Chunks: the previous string as another byte is appended to it. */
     uint64_t open_chunk;
-    uint32_t open_prefix;
-    uint8_t first_byte;
-    /* table_size + 1 entries: place << 32 | length (whole) or the last chunk. For chunks, after them: as many
-     * links, prefix << 16 | length, and the tail, in which a string is put together that may not fit. */
+    uint32_t open_link;
+    /* table_size + SPARE entries: place << 16 | length, or a string's last chunk. After them is either the history
+     * or, for chunks, as many links (prefix << 16 | length) and the tail, in which a string is put together that
+     * may not fit; and at the end a log with the code of which each string is the continuation. */
     uint64_t table[];
 };
 
+/* Strings are read at `base` and written at `dst`. These are the same but for streaming with a full table. */
 typedef struct lzw_io {
     const uint8_t *src, *src_begin, *src_end;
+    const uint8_t *base;
     uint8_t *dst;
     size_t at, dst_len;
 } lzw_io;
+
+TSR_INLINE size_t n_entries(const tsr_lzw_decoder *d) { return d->codes.table_size + SPARE; }
+TSR_INLINE size_t history_size(size_t n_entries) {
+    return 16 * n_entries < HISTORY_MAX ? 16 * n_entries : HISTORY_MAX;
+}
+TSR_INLINE uint8_t *history_of(tsr_lzw_decoder *d) { return (uint8_t *)(d->table + n_entries(d)); }
+TSR_INLINE uint32_t *links_of(tsr_lzw_decoder *d) { return (uint32_t *)(d->table + n_entries(d)); }
+TSR_INLINE uint8_t *tail_of(tsr_lzw_decoder *d) { return (uint8_t *)(links_of(d) + n_entries(d)); }
+TSR_INLINE uint16_t *log_of(tsr_lzw_decoder *d) { return (uint16_t *)(history_of(d) + history_size(n_entries(d))); }
 
 /* ---- Codes from bits ------------------------------------------------------------------------------------ */
 
@@ -84,8 +112,7 @@ TSR_INLINE ptrdiff_t bit_position(const tsr_lzw_decoder *d, const lzw_io *io) {
 
 static void set_bit_position(tsr_lzw_decoder *d, lzw_io *io, size_t bit) {
     io->src = io->src_begin + (bit + 7) / 8;
-    d->n_bits = (unsigned)(-bit & 7);
-    d->bits = 0;
+    d->n_bits = (unsigned)(7 - (bit + 7) % 8);
     const uint32_t last = d->n_bits ? io->src[-1] : 0;
     d->bits = d->msb_first ? last & ((1u << d->n_bits) - 1) : last >> (8 - d->n_bits);
 }
@@ -99,6 +126,17 @@ static void set_width(tsr_lzw_decoder *d, unsigned width) {
     }
     d->n_at_width = 0;
     d->width = width;
+}
+
+/* 64 bits from anywhere, the next code at the end where codes begin. */
+TSR_INLINE uint64_t load_window(const uint8_t *src, size_t bit, const int msb_first) {
+    return msb_first ? tsr_load64_be(src + bit / 8) << (bit & 7) : tsr_load64(src + bit / 8) >> (bit & 7);
+}
+
+TSR_INLINE uint32_t take_code(uint64_t *window, const int msb_first, const unsigned width) {
+    const uint64_t code = msb_first ? *window >> (64 - width) : *window & ((1u << width) - 1);
+    *window = msb_first ? *window << width : *window >> width;
+    return (uint32_t)code;
 }
 
 /* ---- Strings as places in the output -------------------------------------------------------------------- */
@@ -117,111 +155,89 @@ TSR_INLINE void copy_block(uint8_t *dst, const uint8_t *src) {
     memcpy(dst, block, BLOCK);
 }
 
-static void whole_start(tsr_lzw_decoder *d, size_t at) {
-    d->origin = at;
-    for (uint32_t c = 0; c < d->codes.n_literals; c++) d->table[c] = (uint64_t)c << 32 | 1;
+/* Places are counted from base, and even literals have one, so that the fast loop knows no difference. */
+static void places_start(tsr_lzw_decoder *d, const uint8_t *base) {
+    const uint64_t at = (uintptr_t)literal_bytes - (uintptr_t)base;
+    d->literals_at = at;
+    d->is_far = at + ((uint64_t)1 << 47) >= ((uint64_t)1 << 48) - 256;
+    for (uint32_t c = 0; c < d->codes.n_literals; c++) d->table[c] = (at + c) << 16 | 1;
     for (uint32_t c = d->codes.n_literals; c < d->codes.first_free; c++) d->table[c] = NO_LENGTH;
 }
 
-static void whole_write_rest(tsr_lzw_decoder *d, lzw_io *io) {
+static void places_write_rest(tsr_lzw_decoder *d, lzw_io *io) {
     /* Byte by byte, since a string that begins with the previous one may overlap its copy. */
-    for (; d->n_rest && io->at < io->dst_len; d->n_rest--) io->dst[io->at++] = io->dst[d->rest_at++];
+    for (; d->n_rest && io->at < io->dst_len; d->n_rest--) io->dst[io->at++] = io->base[d->rest_at++];
 }
 
-static void whole_write(tsr_lzw_decoder *d, lzw_io *io, uint32_t code) {
-    if (d->previous != NO_CODE)
-        d->table[d->next] = (uint64_t)(d->previous_at - d->origin) << 32 | (d->previous_length + 1);
-    d->previous_at = io->at;
+static void places_write(tsr_lzw_decoder *d, lzw_io *io, uint32_t code) {
+    if (d->has_previous) d->table[d->next] = d->open_place;
+    const uint32_t n = d->table[code] & 0xFFFF;
+    d->open_place = ((uint64_t)io->at << 16) + n + 1;
     if (code < d->codes.n_literals) {
         io->dst[io->at++] = (uint8_t)code;
-        d->previous_length = 1;
     } else {
-        d->rest_at = d->origin + (size_t)(d->table[code] >> 32);
-        d->previous_length = d->n_rest = (uint32_t)d->table[code];
-        whole_write_rest(d, io);
+        d->rest_at = (size_t)(d->table[code] >> 16);
+        d->n_rest = n;
+        places_write_rest(d, io);
     }
+    if (d->streaming) log_of(d)[d->next + d->has_previous] = (uint16_t)code;
 }
 
 /* Decodes up to n_codes codes while they are strings of the table and nothing is near an end. */
-TSR_INLINE size_t whole_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, const int msb_first,
-                             const unsigned width) {
-    const unsigned n_window = width <= 14 ? 4 : 3; /* codes in a window of 64 bits, of which up to 7 are gone */
+TSR_INLINE size_t places_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, const int logs, const int msb_first,
+                              const unsigned width) {
+    const unsigned n_window = width < WIDE ? WINDOW_CODES : WIDE_WINDOW_CODES;
     const size_t margin = n_window * BLOCK, n_before = n_codes;
-    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size, step = n_new * n_window;
-    uint64_t *const table = d->table;
+    const uint32_t n_literals = d->codes.n_literals, n_controls = d->codes.first_free - n_literals;
+    const uint32_t n_new = d->next < d->codes.table_size;
     const uint8_t *const src = io->src_begin;
-    uint8_t *const base = io->dst + d->origin;
+    const uintptr_t base = (uintptr_t)io->base;
+    const size_t src_len = (size_t)(io->src_end - src), end = io->dst_len;
+    uint8_t *const dst = io->dst;
+    uint64_t *const table = d->table;
+    uint16_t *const log = log_of(d) + 1;
     uint32_t next = d->next;
-    size_t at = io->at - d->origin;
-    const size_t end = io->dst_len - d->origin;
-    uint64_t open = (uint64_t)(d->previous_at - d->origin) << 32 | (d->previous_length + 1);
-    size_t bit = (size_t)bit_position(d, io);
-    const size_t src_len = (size_t)(io->src_end - src);
+    uint64_t open = d->open_place;
+    size_t at = io->at, bit = (size_t)bit_position(d, io);
+    unsigned k = 0;
 
-    while (n_codes >= n_window && bit / 8 + 8 <= src_len && end - at >= margin) {
-        uint64_t window = msb_first ? tsr_load64_be(src + bit / 8) << (bit & 7) : tsr_load64(src + bit / 8) >> (bit & 7);
+    for (; n_codes >= n_window && bit / 8 + 8 <= src_len && end - at >= margin; n_codes -= n_window) {
+        uint64_t window = load_window(src, bit, msb_first);
 #pragma GCC unroll 4
-        for (unsigned k = 0; k < n_window; k++) {
-            const uint32_t code = (uint32_t)(msb_first ? window >> (64 - width) : window & ((1u << width) - 1));
-            window = msb_first ? window << width : window >> width;
+        for (k = 0; k < n_window; k++) {
+            const uint32_t code = take_code(&window, msb_first, width);
             table[next + k] = open;
             if (TSR_UNLIKELY(code >= next + k)) {
-                if (code > next + k || !n_new) {
-                    bit += k * width;
-                    n_codes -= k;
-                    next += n_new * k;
-                    goto out;
-                }
-                base[at] = base[open >> 32];
+                if (code > next + k || !n_new) goto out;
+                dst[at] = dst[open >> 16];
             }
             const uint64_t entry = table[code];
-            const uint8_t *from = (code < n_literals ? literal_bytes : base) + (entry >> 32);
-            const size_t n = (uint32_t)entry;
-            if (TSR_UNLIKELY(n > BLOCK)) {
-                if (code - n_literals < d->codes.first_free - n_literals || end - at < n + margin) {
-                    bit += k * width;
-                    n_codes -= k;
-                    next += n_new * k;
-                    goto out;
-                }
-                uint8_t *dst = base + at;
-                for (size_t i = BLOCK; i < n; i += BLOCK) {
-                    copy_block(dst + i - BLOCK, from);
-                    from += BLOCK;
-                }
-                copy_block(dst + (n - 1) / BLOCK * BLOCK, from);
-            } else
-            copy_block(base + at, from);
-            open = (((uint64_t)at << 32) + 1) + n;
+            const uint8_t *const from = (const uint8_t *)(base + (uintptr_t)((int64_t)entry >> 16));
+            const size_t n = entry & 0xFFFF;
+            if (TSR_LIKELY(n <= BLOCK)) {
+                copy_block(dst + at, from);
+            } else {
+                if (code - n_literals < n_controls || end - at < n + margin) goto out;
+                for (size_t i = 0; i < n; i += BLOCK) copy_block(dst + at + i, from + i);
+            }
+            if (logs) log[next + k] = (uint16_t)code;
+            open = ((uint64_t)at << 16) + n + 1;
             at += n;
         }
+        k = 0;
         bit += n_window * width;
-        n_codes -= n_window;
-        next += step;
+        next += n_window * n_new;
     }
 out:
-    d->next = next;
-    d->previous_at = d->origin + (size_t)(open>>32);
-    d->previous_length = (uint32_t)open - 1;
-    io->at = d->origin + at;
-    set_bit_position(d, io, bit);
+    n_codes -= k;
+    d->next = next + k * n_new;
+    d->open_place = open;
+    io->at = at;
+    set_bit_position(d, io, bit + k * width);
     return n_before - n_codes;
 }
 
 /* ---- Strings as chunks ---------------------------------------------------------------------------------- */
-
-TSR_INLINE uint32_t *links_of(tsr_lzw_decoder *d) { return (uint32_t *)(d->table + d->codes.table_size + 4); }
-
-TSR_INLINE uint8_t *tail_of(tsr_lzw_decoder *d) { return (uint8_t *)(links_of(d) + d->codes.table_size + 4); }
-
-static void chunks_start(tsr_lzw_decoder *d) {
-    uint32_t *links = links_of(d);
-    for (uint32_t c = 0; c < d->codes.n_literals; c++) {
-        d->table[c] = c;
-        links[c] = 1;
-    }
-    for (uint32_t c = d->codes.n_literals; c < d->codes.first_free; c++) links[c] = NO_LENGTH;
-}
 
 static void chunks_write_rest(tsr_lzw_decoder *d, lzw_io *io) {
     const size_t room = io->dst_len - io->at, n = d->n_rest < room ? d->n_rest : room;
@@ -231,10 +247,10 @@ static void chunks_write_rest(tsr_lzw_decoder *d, lzw_io *io) {
     d->n_rest -= (uint32_t)n;
 }
 
-/* Writes a string of n bytes, and up to a chunk's end; returns its first chunk. */
-TSR_INLINE uint64_t write_chunks(uint8_t *dst, const uint64_t *table, const uint32_t *links, uint32_t code, size_t n) {
+/* Writes a string, and on to its last chunk's end; returns its first chunk. */
+TSR_INLINE uint64_t write_chunks(uint8_t *dst, const uint64_t *table, const uint32_t *links, uint32_t code) {
     uint64_t chunk = table[code];
-    for (size_t i = (n - 1) / CHUNK * CHUNK;; i -= CHUNK) {
+    for (size_t i = ((links[code] & 0xFFFF) - 1) / CHUNK * CHUNK;; i -= CHUNK) {
         memcpy(dst + i, &chunk, CHUNK);
         if (i == 0) return chunk;
         code = links[code] >> 16;
@@ -242,115 +258,141 @@ TSR_INLINE uint64_t write_chunks(uint8_t *dst, const uint64_t *table, const uint
     }
 }
 
+/* The bits of the last chunk that are in use; none if the next byte begins another chunk. */
+TSR_INLINE unsigned chunk_bits(uint32_t length) { return 8 * (length % CHUNK); }
+
+TSR_INLINE void chunks_open(tsr_lzw_decoder *d, uint32_t code) {
+    const uint32_t link = links_of(d)[code];
+    d->open_chunk = chunk_bits(link) ? d->table[code] : 0;
+    d->open_link = (chunk_bits(link) ? link : code << 16 | (link & 0xFFFF)) + 1;
+}
+
+TSR_INLINE void chunks_close(tsr_lzw_decoder *d, uint8_t byte) {
+    d->table[d->next] = d->open_chunk | (uint64_t)byte << chunk_bits(d->open_link - 1);
+    links_of(d)[d->next] = d->open_link;
+}
+
 static void chunks_write(tsr_lzw_decoder *d, lzw_io *io, uint32_t code) {
-    uint32_t *links = links_of(d);
-    const unsigned n_open = 8 * (d->previous_length % CHUNK);
-    if (d->previous != NO_CODE) {
-        d->table[d->next] = d->open_chunk | (uint64_t)d->first_byte << n_open;
-        links[d->next] = d->open_prefix << 16 | (d->previous_length + 1);
-    }
-    const uint32_t n = links[code] & 0xFFFF;
-    d->first_byte = (uint8_t)write_chunks(tail_of(d), d->table, links, code, n);
-    if (d->previous != NO_CODE) d->table[d->next] = d->open_chunk | (uint64_t)d->first_byte << n_open;
-    d->open_chunk = n % CHUNK ? d->table[code] : 0;
-    d->open_prefix = n % CHUNK ? links[code] >> 16 : code;
-    d->previous_length = d->n_rest = n;
+    /* Complete if the code is that of the new string; else the byte is another. */
+    chunks_close(d, d->first_byte);
+    d->first_byte = (uint8_t)write_chunks(tail_of(d), d->table, links_of(d), code);
+    chunks_close(d, d->first_byte);
+    chunks_open(d, code);
+    d->n_rest = links_of(d)[code] & 0xFFFF;
     d->rest_at = 0;
     chunks_write_rest(d, io);
 }
 
+/* Makes chunks of all strings, going through the codes since the last clear once more. */
+static void change_to_chunks(tsr_lzw_decoder *d) {
+    uint32_t *const links = links_of(d);
+    uint8_t *const first_bytes = tail_of(d);
+    const uint16_t *const log = log_of(d);
+    const uint32_t next = d->next;
+    for (uint32_t c = 0; c < d->codes.n_literals; c++) {
+        d->table[c] = first_bytes[c] = (uint8_t)c;
+        links[c] = 1;
+    }
+    for (uint32_t c = d->codes.n_literals; c < d->codes.first_free; c++) links[c] = NO_LENGTH;
+    for (d->next = d->codes.first_free; d->next < next; d->next++) {
+        first_bytes[d->next] = first_bytes[log[d->next]];
+        chunks_open(d, log[d->next]);
+        chunks_close(d, first_bytes[log[d->next + 1]]);
+    }
+    d->first_byte = first_bytes[log[next]];
+    chunks_open(d, log[next]);
+    write_chunks(tail_of(d), d->table, links, log[next]);
+    d->rest_at = (links[log[next]] & 0xFFFF) - d->n_rest;
+    d->in_chunks = 1;
+}
+
 TSR_INLINE size_t chunks_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, const int msb_first,
                               const unsigned width) {
-    const unsigned n_window = width <= 14 ? 4 : 3;
+    const unsigned n_window = width < WIDE ? WINDOW_CODES : WIDE_WINDOW_CODES;
     const size_t margin = n_window * CHUNK, n_before = n_codes;
-    const uint32_t n_literals = d->codes.n_literals, n_new = d->next < d->codes.table_size, step = n_new * n_window;
+    const uint32_t n_literals = d->codes.n_literals, n_controls = d->codes.first_free - n_literals;
+    const uint32_t n_new = d->next < d->codes.table_size;
+    const uint8_t *const src = io->src_begin;
+    const size_t src_len = (size_t)(io->src_end - src), end = io->dst_len;
+    uint8_t *const dst = io->dst;
     uint64_t *const table = d->table;
     uint32_t *const links = links_of(d);
-    const uint8_t *const src = io->src_begin;
-    uint8_t *dst = io->dst + io->at, *const dst_end = io->dst + io->dst_len;
-    uint32_t next = d->next;
+    uint32_t next = d->next, open_link = d->open_link;
     uint64_t open_chunk = d->open_chunk, first = d->first_byte;
-    unsigned n_open = 8 * (d->previous_length % CHUNK);
-    uint32_t open_link = d->open_prefix << 16 | (d->previous_length + 1);
-    size_t bit = (size_t)bit_position(d, io);
-    const size_t src_len = (size_t)(io->src_end - src);
+    unsigned n_open = chunk_bits(open_link - 1), k = 0;
+    size_t at = io->at, bit = (size_t)bit_position(d, io);
 
-    while (n_codes >= n_window && bit / 8 + 8 <= src_len && (size_t)(dst_end - dst) >= margin) {
-        uint64_t window = msb_first ? tsr_load64_be(src + bit / 8) << (bit & 7) : tsr_load64(src + bit / 8) >> (bit & 7);
+    for (; n_codes >= n_window && bit / 8 + 8 <= src_len && end - at >= margin; n_codes -= n_window) {
+        uint64_t window = load_window(src, bit, msb_first);
 #pragma GCC unroll 4
-        for (unsigned k = 0; k < n_window; k++) {
-            const uint32_t code = (uint32_t)(msb_first ? window >> (64 - width) : window & ((1u << width) - 1));
-            window = msb_first ? window << width : window >> width;
+        for (k = 0; k < n_window; k++) {
+            const uint32_t code = take_code(&window, msb_first, width);
             links[next + k] = open_link;
             if (TSR_UNLIKELY(code >= next + k)) {
-                if (code > next + k || !n_new) {
-                    bit += k * width;
-                    n_codes -= k;
-                    next += n_new * k;
-                    goto out;
-                }
+                if (code > next + k || !n_new) goto out;
                 table[next + k] = open_chunk | first << n_open;
             }
             const uint64_t chunk = table[code];
-            const uint32_t link = links[code];
-            const uint32_t n = link & 0xFFFF;
-            if (TSR_UNLIKELY(n >= CHUNK)) {
-                if (code - n_literals < d->codes.first_free - n_literals || (size_t)(dst_end - dst) < n + margin) {
-                    bit += k * width;
-                    n_codes -= k;
-                    next += n_new * k;
-                    goto out;
-                }
-                first = (uint8_t)write_chunks(dst, table, links, code, n);
-                table[next + k] = open_chunk | first << n_open;
-                open_chunk = n % CHUNK ? chunk : 0;
-                open_link = n % CHUNK ? link + 1 : code << 16 | (n + 1);
-                n_open = 8 * (n % CHUNK);
-            } else {
-                memcpy(dst, &chunk, CHUNK);
-                first = (uint8_t)chunk;
+            const uint32_t link = links[code], n = link & 0xFFFF;
+            if (TSR_LIKELY(n < CHUNK)) {
+                memcpy(dst + at, &chunk, CHUNK);
+                first = chunk & 0xFF;
                 table[next + k] = open_chunk | first << n_open;
                 open_chunk = chunk;
                 open_link = link + 1;
-                n_open = 8 * n;
+            } else {
+                if (code - n_literals < n_controls || end - at < n + margin) goto out;
+                first = write_chunks(dst + at, table, links, code) & 0xFF;
+                table[next + k] = open_chunk | first << n_open;
+                open_chunk = n % CHUNK ? chunk : 0;
+                open_link = (n % CHUNK ? link : code << 16 | n) + 1;
             }
-            dst += n;
+            n_open = chunk_bits(n);
+            at += n;
         }
+        k = 0;
         bit += n_window * width;
-        n_codes -= n_window;
-        next += step;
+        next += n_window * n_new;
     }
 out:
-    d->next = next;
-    d->previous_length = (open_link - 1) & 0xFFFF;
+    n_codes -= k;
+    d->next = next + k * n_new;
+    d->open_link = open_link;
     d->open_chunk = open_chunk;
-    d->open_prefix = open_link >> 16;
     d->first_byte = (uint8_t)first;
-    io->at = (size_t)(dst - io->dst);
-    set_bit_position(d, io, bit);
+    io->at = at;
+    set_bit_position(d, io, bit + k * width);
     return n_before - n_codes;
 }
 
-/* ---- Dialects ---------------------------------------------------------------------------------------------- */
+/* ---- Decoding ---------------------------------------------------------------------------------------------- */
 
-/* The loops, once for each width that matters: constants as shift counts are worth the room. */
-#define EACH_WIDTH(loop, msb_first)                               \
-    switch (d->width) {                                           \
-    case 9: return loop(d, io, n_codes, msb_first, 9);            \
-    case 10: return loop(d, io, n_codes, msb_first, 10);          \
-    case 11: return loop(d, io, n_codes, msb_first, 11);          \
-    case 12: return loop(d, io, n_codes, msb_first, 12);          \
-    case 13: return loop(d, io, n_codes, msb_first, 13);          \
-    case 14: return loop(d, io, n_codes, msb_first, 14);          \
-    case 15: return loop(d, io, n_codes, msb_first, 15);          \
-    case 16: return loop(d, io, n_codes, msb_first, 16);          \
-    default: return loop(d, io, n_codes, msb_first, d->width);    \
+/* The loop for places, once for each width that matters: constants as shift counts are worth the room. */
+TSR_INLINE size_t places_loop_by_width(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, const int logs,
+                                       const int msb_first) {
+#define CASE(width) \
+    case width: return places_loop(d, io, n_codes, logs, msb_first, width)
+    switch (d->width) {
+        CASE(9);
+        CASE(10);
+        CASE(11);
+        CASE(12);
+        CASE(13);
+        CASE(14);
+        CASE(15);
+        CASE(16);
+    default: return places_loop(d, io, n_codes, logs, msb_first, d->width);
     }
+#undef CASE
+}
 
-static size_t whole_loop_msb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(whole_loop, 1) }
-static size_t whole_loop_lsb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(whole_loop, 0) }
-static size_t chunks_loop_msb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(chunks_loop, 1) }
-static size_t chunks_loop_lsb(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes) { EACH_WIDTH(chunks_loop, 0) }
+static size_t fast_loop(tsr_lzw_decoder *d, lzw_io *io, size_t n_codes, int in_chunks) {
+    if (in_chunks)
+        return d->msb_first ? chunks_loop(d, io, n_codes, 1, d->width) : chunks_loop(d, io, n_codes, 0, d->width);
+    if (d->streaming && d->next < d->codes.table_size)
+        return d->msb_first ? places_loop_by_width(d, io, n_codes, 1, 1) : places_loop_by_width(d, io, n_codes, 1, 0);
+    return d->msb_first ? places_loop_by_width(d, io, n_codes, 0, 1) : places_loop_by_width(d, io, n_codes, 0, 0);
+}
 
 /* How many codes are sure to add a string (or, the table being full, none) and to leave the width as it is but
  * for the last. None where codes are so wide that they can be beyond the table, which no fast loop expects. */
@@ -365,96 +407,158 @@ static void grow(tsr_lzw_decoder *d) {
     if (width != d->width) set_width(d, width);
 }
 
-static void clear(tsr_lzw_decoder *d, const lzw_io *io) {
+static void clear(tsr_lzw_decoder *d) {
     set_width(d, d->codes.width_first);
     d->next = d->codes.first_free;
-    d->previous = NO_CODE;
-    d->origin = io->at;
+    d->has_previous = 0;
 }
 
-TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, tsr_lzw_status *status, const int whole) {
-    if (!d->started) {
-        if (whole)
-            whole_start(d, io->at);
-        else
-            chunks_start(d);
-        d->started = 1;
-    }
+/* Decodes until an end is reached, or an event that matters to how output is kept. */
+TSR_INLINE tsr_result decode(tsr_lzw_decoder *d, lzw_io *io, int *stop, const int in_chunks) {
     for (;;) {
-        *status = TSR_LZW_END;
+        *stop = TSR_LZW_END;
         if (d->ended) return TSR_OK;
-        *status = TSR_LZW_OUTPUT_FULL;
-        if (whole)
-            whole_write_rest(d, io);
-        else
+        *stop = TSR_LZW_OUTPUT_FULL;
+        if (in_chunks)
             chunks_write_rest(d, io);
+        else
+            places_write_rest(d, io);
         if (d->n_rest) return TSR_OK;
+        *stop = TSR_LZW_NEED_INPUT;
+        const size_t n_left = (size_t)(io->src_end - io->src);
+        const size_t n_skip = d->n_skip < n_left ? d->n_skip : n_left;
+        io->src += n_skip;
+        d->n_skip -= n_skip;
+        if (d->n_skip) return TSR_OK;
 
         const size_t n_codes = codes_alike(d);
-        if (n_codes && d->previous != NO_CODE && !d->n_skip && bit_position(d, io) >= 0) {
-            const size_t n = whole ? (d->msb_first ? whole_loop_msb : whole_loop_lsb)(d, io, n_codes)
-                                   : (d->msb_first ? chunks_loop_msb : chunks_loop_lsb)(d, io, n_codes);
+        if (n_codes >= WINDOW_CODES && d->has_previous && !d->is_far && bit_position(d, io) >= 0) {
+            const size_t n = fast_loop(d, io, n_codes, in_chunks);
             d->n_at_width = (unsigned)((d->n_at_width + n) % 8);
             if (n == n_codes) {
                 grow(d);
-                continue;
+                if (d->next < d->codes.table_size) continue;
+                *stop = TABLE_FULL;
+                return TSR_OK;
             }
         }
 
-        *status = TSR_LZW_NEED_INPUT;
-        const size_t n_left = (size_t)(io->src_end - io->src), n_skip = d->n_skip < n_left ? d->n_skip : n_left;
-        io->src += n_skip;
-        d->n_skip -= n_skip;
-        if (d->n_skip || !fill_bits(d, io)) return TSR_OK;
+        if (!fill_bits(d, io)) return TSR_OK;
         const uint32_t code = peek_code(d);
         if (code == d->codes.end) {
             drop_code(d);
             d->ended = 1;
         } else if (code == d->codes.clear) {
             drop_code(d);
-            clear(d, io);
+            *stop = CLEARED;
+            return TSR_OK;
         } else if (io->at == io->dst_len) {
-            *status = TSR_LZW_OUTPUT_FULL;
+            *stop = TSR_LZW_OUTPUT_FULL;
             return TSR_OK;
         } else {
-            if (d->previous == NO_CODE && code >= d->codes.n_literals) return TSR_ERR_LZW_FIRST;
-            if (d->previous != NO_CODE && (code > d->next || code == d->codes.table_size)) return TSR_ERR_LZW_CODE;
+            if (!d->has_previous && code >= d->codes.n_literals) return TSR_ERR_LZW_FIRST;
+            if (d->has_previous && (code > d->next || code == d->codes.table_size)) return TSR_ERR_LZW_CODE;
             drop_code(d);
-            if (whole)
-                whole_write(d, io, code);
-            else
+            if (in_chunks)
                 chunks_write(d, io, code);
-            d->next += d->previous != NO_CODE && d->next < d->codes.table_size;
-            d->previous = code;
+            else
+                places_write(d, io, code);
+            const uint32_t next = d->next;
+            d->next += d->has_previous && next < d->codes.table_size;
+            d->has_previous = 1;
             grow(d);
+            if (d->next > next && d->next == d->codes.table_size) {
+                *stop = TABLE_FULL;
+                return TSR_OK;
+            }
         }
     }
 }
 
-TSR_INLINE tsr_result decode_call(tsr_lzw_decoder *d, uint8_t *dst, size_t n_before, size_t dst_len,
-                                  const uint8_t *src, size_t src_len, tsr_lzw_progress *progress,
-                                  const int whole) {
-    lzw_io io = {src, src, src + src_len, dst, n_before, dst_len};
-    const tsr_result rc = decode(d, &io, &progress->status, whole);
-    const ptrdiff_t bit = bit_position(d, &io);
-    progress->n_read = rc == TSR_OK ? (size_t)(io.src - src) : bit < 0 ? 0 : (size_t)bit / 8;
-    progress->n_written = io.at - n_before;
+TSR_INLINE tsr_result decode_whole(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
+    for (;;) {
+        const tsr_result rc = decode(d, io, stop, 0);
+        if (*stop == CLEARED)
+            clear(d);
+        else if (*stop != TABLE_FULL)
+            return rc;
+    }
+}
+
+/* Decodes in the history as much as there is room for, and copies that. */
+static tsr_result decode_by_history(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
+    const size_t room = io->dst_len - io->at, left = history_size(n_entries(d)) - d->n_history;
+    lzw_io inner = *io;
+    inner.base = inner.dst = history_of(d);
+    inner.at = d->n_history;
+    inner.dst_len = d->n_history + (room < left ? room : left);
+    const tsr_result rc = decode(d, &inner, stop, 0);
+    const size_t n = inner.at - d->n_history;
+    if (n) memcpy(io->dst + io->at, inner.dst + d->n_history, n);
+    io->at += n;
+    io->src = inner.src;
+    d->n_history = inner.at;
     return rc;
+}
+
+static tsr_result decode_stream(tsr_lzw_decoder *d, lzw_io *io, int *stop) {
+    for (;;) {
+        tsr_result rc;
+        if (d->in_chunks) {
+            rc = decode(d, io, stop, 1);
+        } else if (d->next < d->codes.table_size) {
+            rc = decode_by_history(d, io, stop);
+            if (*stop == TSR_LZW_OUTPUT_FULL && io->at < io->dst_len) {
+                change_to_chunks(d);
+                continue;
+            }
+        } else {
+            io->base = history_of(d);
+            rc = decode(d, io, stop, 0);
+        }
+        if (*stop == CLEARED) {
+            clear(d);
+            d->n_history = 0;
+            if (d->in_chunks) places_start(d, history_of(d));
+            d->in_chunks = 0;
+        } else if (*stop != TABLE_FULL) {
+            return rc;
+        }
+    }
+}
+
+static void report(const tsr_lzw_decoder *d, const lzw_io *io, tsr_result rc, int stop, tsr_lzw_progress *progress) {
+    const ptrdiff_t bit = bit_position(d, io);
+    progress->n_read = rc == TSR_OK ? (size_t)(io->src - io->src_begin) : bit < 0 ? 0 : (size_t)bit / 8;
+    progress->status = (tsr_lzw_status)stop;
 }
 
 tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
                           size_t src_len, tsr_lzw_progress *progress) {
-    return decode_call(decoder, dst, 0, dst_len, src, src_len, progress, 0);
+    lzw_io io = {src, src, src + src_len, dst, dst, 0, dst_len};
+    int stop;
+    if (!decoder->streaming) places_start(decoder, history_of(decoder));
+    decoder->streaming = 1;
+    const tsr_result rc = decode_stream(decoder, &io, &stop);
+    progress->n_written = io.at;
+    report(decoder, &io, rc, stop, progress);
+    return rc;
 }
 
 tsr_result tsr_lzw_decode_whole(tsr_lzw_decoder *decoder, uint8_t *dst, size_t n_before, size_t dst_len,
                                 const uint8_t *src, size_t src_len, tsr_lzw_progress *progress) {
-    return decode_call(decoder, dst, n_before, dst_len, src, src_len, progress, 1);
+    lzw_io io = {src, src, src + src_len, dst, dst, n_before, dst_len};
+    int stop;
+    if (decoder->literals_at != (uintptr_t)literal_bytes - (uintptr_t)dst) places_start(decoder, dst);
+    const tsr_result rc = decode_whole(decoder, &io, &stop);
+    progress->n_written = io.at - n_before;
+    report(decoder, &io, rc, stop, progress);
+    return rc;
 }
 
 size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect) {
-    const size_t table_size = tsr_lzw_codes(dialect).table_size;
-    return sizeof(tsr_lzw_decoder) + (table_size + 4) * (sizeof(uint64_t) + sizeof(uint32_t)) + table_size + CHUNK;
+    const size_t n = tsr_lzw_codes(dialect).table_size + SPARE;
+    return sizeof(tsr_lzw_decoder) + n * sizeof(uint64_t) + history_size(n) + (n + 1) * sizeof(uint16_t);
 }
 
 void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect) {
@@ -464,9 +568,9 @@ void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *diale
     decoder->grouped = dialect->grouped;
     decoder->width = decoder->codes.width_first;
     decoder->next = decoder->codes.first_free;
-    decoder->previous = NO_CODE;
 }
 
+/* For planes (plane.c), whose data has to be exact. */
 int tsr_lzw_decoder_is_spent(const tsr_lzw_decoder *d) {
     return d->n_rest == 0 && d->n_skip == 0 && d->n_bits < 8 && d->bits == 0;
 }

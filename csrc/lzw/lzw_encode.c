@@ -2,24 +2,32 @@
 #include "lzw_internal.h"
 
 /*
- * The table of strings is a hash table with open addressing. An entry holds its key, which is the code of a
- * string and the byte after it, and the code of the longer string; 0 is an empty slot, as no entry has code 0.
+ * The table of strings has two parts. Strings of two bytes are found by just these bytes, in `pairs`. Longer
+ * ones are in a hash table with open addressing, whose entries hold a key, which is the code of a string and
+ * the byte after it, and the code of the longer string.
  *
- * Where an entry lies does not depend on the code in its key, though, which would be known only after the entry
- * before was found: it follows from the bytes of the string themselves. A string is cut into links of LINK
- * bytes after its first; a slot is hashed from the link's bytes up to the new one, and from the code at which
- * the link began (its base). So all entries that may be met in a link are loaded at once, without waiting for
- * each other, and only the comparison of keys goes from one to the next.
+ * Where the search for an entry begins does not depend on the code in its key while the string is short, though:
+ * that would be known only once the entry of the string before was found. It is hashed from the bytes of the
+ * string themselves. So the entries of all lengths up to HEAD are loaded at once, without waiting for each
+ * other, and only the comparison of keys goes from one to the next. It begins with an even slot, and the
+ * odd one after that is always looked at as well: hardly any search has to go further.
  */
-#define LINK 4
-#define HASH_FACTOR UINT64_C(0x9E3779B97F4A7C15)
+#define HEAD 5
+
+/* An empty slot's key is that of no string: no table of this kind of entry has its code. */
+#define EMPTY UINT64_MAX
+#define CODE_BITS(entry) (sizeof(entry) == 8 ? 16 : 12)
+#define KEY(code, byte, entry) ((entry)(code) << (CODE_BITS(entry) + 8) | (entry)(byte) << CODE_BITS(entry))
+
+/* Strings found in one go before their codes are written. */
+#define STRINGS_MAX 512
 
 /* The input between two looks at the ratio, in bytes, as Unix `compress` has it. */
 #define RATIO_GAP 10000
 /* Size of the .Z header, which counts in that ratio. */
 #define Z_HEADER 3
 
-/* The fast loop reads a link, and writes a code, by eight bytes. */
+/* Heads of strings are read, and codes written, by so many bytes. */
 #define WORD 8
 
 typedef enum phase { STARTING, RUNNING, ENDING } phase;
@@ -27,70 +35,68 @@ typedef enum phase { STARTING, RUNNING, ENDING } phase;
 struct tsr_lzw_encoder {
     lzw_codes codes;
     uint8_t msb_first, grouped;
-    uint8_t wide;        /* entries of 64 bits, 24 of them key and 16 code; else 32 bits, 20 and 12 */
+    uint8_t wide;          /* entries of 64 bits, 24 of them key and 16 code; else 32 bits, 20 and 12 */
     uint8_t phase;
-    uint8_t table_bits;  /* log2 of the number of slots */
-    uint8_t n_link;      /* bytes of the link so far; LINK only within a step */
+    uint8_t many_literals; /* of the strings lately found */
+    unsigned hash_shift;   /* 65 - log2 of the number of slots: leaves the number of a pair of slots */
     unsigned width;
-    uint32_t full;       /* clear at this size of the table; NO_CODE: never */
-    uint32_t next;       /* first code that is free; table_size + 1: no more to come */
-    uint32_t event;      /* value of next at which the width or the mode changes */
-    uint32_t code;       /* of the string so far; NO_CODE: no byte yet */
-    uint32_t base;
-    uint32_t link;       /* bytes after the base, the first lowest */
-    uint64_t bits;       /* not yet written; the next bit is the lowest, or the highest if msb_first */
+    uint32_t full;         /* clear at this size of the table; NO_CODE: never */
+    uint32_t next;         /* first code that is free; table_size + 1: no more to come */
+    uint32_t event;        /* value of next at which the width or the mode changes */
+    uint32_t stamp;        /* in the upper four bits of the valid pairs, if narrow; the others are of tables before */
+    uint32_t code;         /* of the string so far; NO_CODE: no byte yet */
+    unsigned length;       /* of the string so far, HEAD if longer */
+    uint64_t head;         /* the string's first bytes, the very first lowest */
+    uint64_t bits;         /* not yet written; the next bit is the lowest, or the highest if msb_first */
     unsigned n_bits;
-    uint64_t group_start; /* where codes of this width began, in bytes of output */
-    uint64_t n_zeros;    /* bytes to fill up a group, after the bits */
-    uint64_t n_in, n_out; /* in earlier calls */
+    uint64_t group_start;  /* where codes of this width began, in bytes of output */
+    uint64_t n_zeros;      /* bytes to fill up a group, after the bits */
+    uint64_t n_in, n_out;  /* in earlier calls */
     uint64_t next_check;
     uint64_t ratio;
-    uint64_t table[];
+    uint16_t pairs[1 << 16]; /* code of the string of two bytes, the first lowest */
+    uint64_t table[];      /* the slots, and two spare ones: where nothing is to be added, the first is written */
 };
 
-static unsigned table_bits(const tsr_lzw_dialect *dialect) { return dialect->max_bits + 1u; }
+/* Entries of 32 bits need a code that is in no key to tell empty slots: tables that are never full leave the last. */
+static int is_wide(const tsr_lzw_dialect *dialect) { return dialect->max_bits + !dialect->end_code > 12; }
 
-TSR_INLINE unsigned code_bits(int wide) { return wide ? 16 : 12; }
+/* Never more than half full; the smaller entries can have more room. */
+static unsigned slot_bits(const tsr_lzw_dialect *dialect) { return is_wide(dialect) ? dialect->max_bits + 1u : 14; }
 
-static size_t table_bytes(unsigned table_bits, int wide) { return (size_t)1 << (table_bits + (wide ? 3 : 2)); }
-
-static int is_wide(const tsr_lzw_dialect *dialect) { return dialect->max_bits > 12; }
+static size_t table_bytes(unsigned hash_shift, int wide) {
+    return (((size_t)2 << (64 - hash_shift)) + 2) * (wide ? sizeof(uint64_t) : sizeof(uint32_t));
+}
 
 size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect) {
-    return sizeof(tsr_lzw_encoder) + table_bytes(table_bits(dialect), is_wide(dialect));
+    return sizeof(tsr_lzw_encoder) + table_bytes(65 - slot_bits(dialect), is_wide(dialect));
 }
 
-TSR_INLINE uint64_t get_entry(const tsr_lzw_encoder *e, size_t slot, int wide) {
-    return wide ? e->table[slot] : ((const uint32_t *)e->table)[slot];
+/* The even slot where the search for the string of the head's first `length` bytes begins, 3 to HEAD. */
+TSR_INLINE size_t home_slot(uint64_t head, unsigned length, unsigned shift) {
+    static const uint64_t factors[HEAD - 2] = {
+        UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03), UINT64_C(0xAEF17502108EF2D9)};
+    return (size_t)((head << (64 - 8 * length)) * factors[length - 3] >> shift) * 2;
 }
 
-TSR_INLINE void set_entry(tsr_lzw_encoder *e, size_t slot, uint64_t entry, int wide) {
-    if (wide) e->table[slot] = entry;
-    else ((uint32_t *)e->table)[slot] = (uint32_t)entry;
+/* The same for a string longer than HEAD. */
+TSR_INLINE size_t home_slot_long(uint32_t code, uint8_t byte, unsigned shift) {
+    return (size_t)((code << 8 | byte) * UINT64_C(0xDB4F0B9175AE2165) >> shift) * 2;
 }
 
-/* The slot where the search for a string begins: n bytes after base, 1 to LINK. */
-TSR_INLINE size_t home_slot(uint32_t base, uint64_t link, unsigned n, unsigned table_bits) {
-    return (size_t)(((link << (64 - 8 * n)) + (base << 8) + n) * HASH_FACTOR >> (64 - table_bits));
+/* The code of a pair; in a table of wide entries 0 is no code, in others what has another stamp is none. */
+TSR_INLINE uint32_t pair_code(uint32_t pair, uint32_t stamp, int wide) {
+    return wide ? pair | (0 - (uint32_t)(pair == 0)) : pair ^ stamp;
 }
 
-/* The key is xored away if it is the entry's, and the code is left; else the result is no code. */
-TSR_INLINE uint64_t match(uint64_t entry, uint64_t code, uint64_t byte, int wide) {
-    return entry ^ ((code << 8 | byte) << code_bits(wide));
-}
-
-TSR_INLINE int is_code(uint64_t matched, int wide) { return matched - 1 < ((uint64_t)1 << code_bits(wide)) - 1; }
-
-/* Looks on from *slot; the code found, or 0 with *slot free. */
-TSR_INLINE uint32_t probe(const tsr_lzw_encoder *e, size_t *slot, uint32_t code, uint8_t byte, int wide) {
-    const size_t mask = ((size_t)1 << e->table_bits) - 1;
-    for (;; *slot = (*slot + 1) & mask) {
-        const uint64_t entry = get_entry(e, *slot, wide);
-        const uint64_t matched = match(entry, code, byte, wide);
-        if (is_code(matched, wide)) return (uint32_t)matched;
-        if (!entry) return 0;
-    }
-}
+#define ENTRY uint32_t
+#define SUFFIX narrow
+#include "lzw_encode_template.h"
+#undef ENTRY
+#undef SUFFIX
+#define ENTRY uint64_t
+#define SUFFIX wide
+#include "lzw_encode_template.h"
 
 /* ---- Codes and bits ---------------------------------------------------------------------------- */
 
@@ -117,7 +123,10 @@ static void set_event(tsr_lzw_encoder *e) {
 }
 
 static void empty_table(tsr_lzw_encoder *e) {
-    memset(e->table, 0, table_bytes(e->table_bits, e->wide));
+    e->stamp = e->wide || e->stamp == 0xF000 ? 0 : e->stamp + 0x1000;
+    if (!e->stamp) memset(e->pairs, 0, e->codes.n_literals * sizeof *e->pairs << 8);
+    if (!e->wide && !e->stamp) e->stamp = 0x1000;
+    memset(e->table, 0xFF, table_bytes(e->hash_shift, e->wide));
     e->next = e->codes.first_free;
     e->width = e->codes.width_first;
     set_event(e);
@@ -157,12 +166,13 @@ static void check_ratio(tsr_lzw_encoder *e, uint64_t n_in, uint64_t n_out) {
 }
 
 void tsr_lzw_encoder_init(tsr_lzw_encoder *e, const tsr_lzw_dialect *dialect) {
-    memset(e, 0, sizeof *e);
+    memset(e, 0, offsetof(tsr_lzw_encoder, pairs));
     e->codes = tsr_lzw_codes(dialect);
     e->msb_first = dialect->msb_first;
     e->grouped = dialect->grouped;
     e->wide = (uint8_t)is_wide(dialect);
-    e->table_bits = (uint8_t)table_bits(dialect);
+    e->hash_shift = 65 - slot_bits(dialect);
+    e->stamp = 0xF000; /* nothing is known of the memory */
     /* libtiff's table counts as full here, and every reader copes with that. */
     e->full = dialect->end_code ? e->codes.table_size - 2 : NO_CODE;
     e->code = NO_CODE;
@@ -171,12 +181,6 @@ void tsr_lzw_encoder_init(tsr_lzw_encoder *e, const tsr_lzw_dialect *dialect) {
 
 /* ---- Strings ------------------------------------------------------------------------------------- */
 
-static void start_string(tsr_lzw_encoder *e, uint8_t byte) {
-    e->code = e->base = byte;
-    e->link = 0;
-    e->n_link = 0;
-}
-
 static void put_string(tsr_lzw_encoder *e) {
     put(e, e->code);
     if (e->next <= e->codes.table_size) e->next++;
@@ -184,30 +188,49 @@ static void put_string(tsr_lzw_encoder *e) {
 
 /* One byte, with no eye to speed. */
 static void step(tsr_lzw_encoder *e, uint8_t byte, uint64_t n_out) {
-    if (e->code == NO_CODE) {
-        start_string(e, byte);
-        return;
+    if (e->code != NO_CODE) {
+        if (e->wide ? extend_wide(e, byte) : extend_narrow(e, byte)) return;
+        put_string(e);
     }
-    e->link |= (uint32_t)byte << 8 * e->n_link;
-    e->n_link++;
-    size_t slot = home_slot(e->base, e->link, e->n_link, e->table_bits);
-    const uint32_t longer = probe(e, &slot, e->code, byte, e->wide);
-    if (longer) {
-        e->code = longer;
-        if (e->n_link == LINK) {
-            e->base = longer;
-            e->link = 0;
-            e->n_link = 0;
-        }
-        return;
-    }
-    if (e->next < e->codes.table_size) {
-        const uint64_t key = (uint64_t)e->code << 8 | byte;
-        set_entry(e, slot, key << code_bits(e->wide) | e->next, e->wide);
-    }
-    put_string(e);
-    start_string(e, byte);
+    e->code = byte;
+    e->head = byte;
+    e->length = 1;
     if (e->next >= e->event) follow_table(e, n_out);
+}
+
+/* Writes strings; the eight bytes from where each one begins in dst are writable. */
+TSR_INLINE uint8_t *put_strings(tsr_lzw_encoder *e, uint8_t *dst, const uint16_t *strings, size_t n, int msb_first) {
+    const unsigned width = e->width;
+    uint64_t bits = e->bits;
+    unsigned n_bits = e->n_bits;
+    size_t i = 0;
+    while (i < n) {
+        uint64_t joined = strings[i];
+        unsigned n_joined = width;
+        if (i + 3 <= n) {
+            const uint64_t b = strings[i + 1], c = strings[i + 2];
+            joined = msb_first ? (joined << width | b) << width | c : (c << width | b) << width | joined;
+            n_joined = 3 * width;
+            i += 2;
+        }
+        i++;
+        if (msb_first) {
+            bits |= joined << (64 - n_bits - n_joined);
+            n_bits += n_joined;
+            tsr_store64_be(dst, bits);
+            bits <<= n_bits & ~7u;
+        } else {
+            bits |= joined << n_bits;
+            n_bits += n_joined;
+            memcpy(dst, &bits, sizeof bits);
+            bits >>= n_bits & ~7u;
+        }
+        dst += n_bits >> 3;
+        n_bits &= 7;
+    }
+    e->bits = bits;
+    e->n_bits = n_bits;
+    return dst;
 }
 
 typedef struct cursor {
@@ -215,81 +238,29 @@ typedef struct cursor {
     uint8_t *dst;
 } cursor;
 
-/*
- * The same for many bytes, while there are eight bytes to read and to write. It begins where a link does, and
- * ends there too. New strings begin before `src_stop` only.
- */
-TSR_INLINE cursor run(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const uint8_t *dst_last, int msb_first,
-                      int wide) {
-    const uint8_t *src = at.src;
-    uint8_t *dst = at.dst;
-    uint32_t base = e->code;
-    const unsigned width = e->width, bits_of_table = e->table_bits;
-    const uint32_t event = e->event;
-    const int adding = e->next < e->codes.table_size;
-    const uint64_t no_literal = (uint64_t)(0xFF & ~(e->codes.n_literals - 1)) * UINT64_C(0x0101010101010101);
-    uint32_t next = e->next;
-    uint64_t bits = e->bits;
-    unsigned n_bits = e->n_bits;
-
-    while (src <= src_last && dst <= dst_last) {
-        uint64_t bytes;
-        memcpy(&bytes, src, sizeof bytes);
-        if (TSR_UNLIKELY(bytes & no_literal)) break;
-        size_t slot;
-        uint32_t code = base;
-        unsigned n = 0;
-        for (;;) {
-            const uint8_t byte = (uint8_t)(bytes >> 8 * n);
-            slot = home_slot(base, bytes, n + 1, bits_of_table);
-            const uint32_t longer = probe(e, &slot, code, byte, wide);
-            if (!longer) break;
-            code = longer;
-            if (++n == LINK) break;
-        }
-        if (n == LINK) {
-            base = code;
-            src += LINK;
-            continue;
-        }
-        const uint8_t byte = (uint8_t)(bytes >> 8 * n);
-        if (adding) {
-            set_entry(e, slot, ((uint64_t)code << 8 | byte) << code_bits(wide) | next, wide);
-            next++;
-        }
-        src += n + 1;
-        base = byte;
-        n_bits += width;
-        if (msb_first) {
-            bits |= (uint64_t)code << (64 - n_bits);
-            tsr_store64_be(dst, bits);
-            bits <<= n_bits & ~7u;
+/* The bulk of the work: strings that begin in src, up to src_last. Stops before dst_last, and when the table has grown
+ * so far that something is due. */
+static cursor run(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const uint8_t *dst_last) {
+    uint16_t strings[STRINGS_MAX];
+    while (at.src <= src_last && at.dst <= dst_last && e->next < e->event && e->length == 1) {
+        size_t n_max = (size_t)(dst_last - at.dst) / sizeof *strings + 1;
+        if (n_max > STRINGS_MAX) n_max = STRINGS_MAX;
+        if (n_max > e->event - e->next) n_max = e->event - e->next;
+        size_t n;
+        if (e->wide) {
+            n = e->many_literals ? find_wide(e, strings, n_max, &at.src, src_last, 1)
+                                 : find_wide(e, strings, n_max, &at.src, src_last, 0);
         } else {
-            bits |= (uint64_t)code << (n_bits - width);
-            memcpy(dst, &bits, sizeof bits);
-            bits >>= n_bits & ~7u;
+            n = e->many_literals ? find_narrow(e, strings, n_max, &at.src, src_last, 1)
+                                 : find_narrow(e, strings, n_max, &at.src, src_last, 0);
         }
-        dst += n_bits >> 3;
-        n_bits &= 7;
-        if (TSR_UNLIKELY(next >= event)) break;
+        if (n == 0) break;
+        size_t n_literals = 0;
+        for (size_t i = 0; i < n; i++) n_literals += strings[i] < e->codes.n_literals;
+        e->many_literals = n_literals > n / 2;
+        at.dst = e->msb_first ? put_strings(e, at.dst, strings, n, 1) : put_strings(e, at.dst, strings, n, 0);
     }
-    e->code = e->base = base;
-    e->next = next;
-    e->bits = bits;
-    e->n_bits = n_bits;
-    return (cursor){src, dst};
-}
-
-/* Between links, and not at the one code after which a full table's `next` moves for the last time. */
-static int can_run(const tsr_lzw_encoder *e) {
-    return e->code != NO_CODE && e->n_link == 0 && e->next != e->codes.table_size;
-}
-
-static cursor run_any(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const uint8_t *dst_last) {
-    if (e->wide) {
-        return e->msb_first ? run(e, at, src_last, dst_last, 1, 1) : run(e, at, src_last, dst_last, 0, 1);
-    }
-    return e->msb_first ? run(e, at, src_last, dst_last, 1, 0) : run(e, at, src_last, dst_last, 0, 0);
+    return at;
 }
 
 /* Writes the whole bytes there are, or at the end all bits; 1 if dst has room for them. */
@@ -340,14 +311,15 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *e, uint8_t *dst, size_t dst_len, cons
         } else if (*at.src >= e->codes.n_literals) {
             result = TSR_ERR_LZW_SYMBOL;
             break;
-        } else if (is_full && n_in >= e->next_check && e->code < e->codes.n_literals) {
+        } else if (is_full && n_in >= e->next_check && e->length == 1) {
             check_ratio(e, n_in, n_out);
         } else {
             const uint8_t *before = at.src;
-            if (n_left >= WORD && n_room >= WORD && can_run(e) && !(is_full && n_in >= e->next_check)) {
-                size_t reach = n_left - WORD;
+            /* The last byte must be a string's first and in this src; and a full table's `next` moves once more. */
+            if (at.src > src && e->length == 1 && e->next != e->codes.table_size && n_left >= WORD - 1 && n_room >= WORD) {
+                size_t reach = n_left - (WORD - 1);
                 if (is_full && e->next_check - n_in <= reach) reach = (size_t)(e->next_check - n_in) - 1;
-                at = run_any(e, at, at.src + reach, dst_end - WORD);
+                at = run(e, at, at.src + reach, dst_end - WORD);
                 if (e->next >= e->event) follow_table(e, e->n_out + (size_t)(at.dst - dst));
             }
             if (at.src == before) step(e, *at.src++, n_out);

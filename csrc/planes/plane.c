@@ -81,17 +81,21 @@ static size_t lzw_state_size(void) {
 static void *lzw_state(uint8_t *scratch) { return scratch + (-(uintptr_t)scratch & 7); }
 
 size_t tsr_plane_scratch_size(size_t n) {
-    const size_t lzw = lzw_state_size() + 7, others = TSR_PLANE_SCRATCH(n);
+    const size_t lzw = n + lzw_state_size() + 7, others = TSR_PLANE_SCRATCH(n);
     return lzw > others ? lzw : others;
 }
 
-/* Returns n when the codes would not be smaller. */
-static size_t encode_lzw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *scratch) {
-    tsr_lzw_encoder *const encoder = lzw_state(scratch);
+/* Takes LZW where it is smaller than the mode that is chosen otherwise. */
+static size_t encode_lzw(uint8_t *dst, const uint8_t *src, size_t n, uint8_t *scratch, uint8_t *mode) {
+    const size_t size = tsr_plane_encode(dst, src, n, TSR_CODEC_AUTO, 0, scratch, mode);
+    tsr_lzw_encoder *const encoder = lzw_state(scratch + n);
     tsr_lzw_progress progress;
     tsr_lzw_encoder_init(encoder, &lzw_dialect);
-    tsr_lzw_encode(encoder, dst, n - 1, src, n, 1, &progress);
-    return progress.status == TSR_LZW_END ? progress.n_written : n;
+    tsr_lzw_encode(encoder, scratch, size - 1, src, n, 1, &progress);
+    if (progress.status != TSR_LZW_END) return size;
+    memcpy(dst, scratch, progress.n_written);
+    *mode = PLANE_LZW;
+    return progress.n_written;
 }
 
 static tsr_result decode_lzw(uint8_t *dst, size_t n, const uint8_t *src, size_t src_len, uint8_t *scratch) {
@@ -261,16 +265,12 @@ size_t tsr_plane_encode(uint8_t *dst, const uint8_t *src, size_t n, int codec, i
     alphabet a;
 
     if (codec == TSR_CODEC_RAW) return store_raw(dst, src, n, mode);
+    if (codec == TSR_CODEC_LZW) return encode_lzw(dst, src, n, scratch, mode);
     const uint64_t total = tsr_huffman_estimate_counts(counts, src, n, depth > 0);
     if (counts[src[0]] == total) {
         dst[0] = src[0];
         *mode = PLANE_SINGLE;
         return 1;
-    }
-    if (codec == TSR_CODEC_LZW && depth == 0) {
-        const size_t size = encode_lzw(dst, src, n, scratch);
-        *mode = PLANE_LZW;
-        if (size < n && size <= tsr_huffman_plan(&plan, counts, total, n)) return size;
     }
     size_t planned = 0;
     if (depth < TSR_PLANE_DEPTH_MAX && n >= REARRANGED_MIN) {

@@ -63,10 +63,11 @@ def find(module: ModuleType, path: str) -> Any:
 
 def function(module: ModuleType, path: str, value: Any) -> Replacement:
     """Replace a function of a module or class."""
-    find(module, path)
-    *owners, name = path.split(".")
-    owner = find(module, owners[0]) if owners else module
-    # From vars(), because getattr() unwraps static methods, which could not be put back as such.
+    owner_path, _, name = path.rpartition(".")
+    owner = find(module, owner_path) if owner_path else module
+    # Not getattr(), which also finds inherited functions, and unwraps static ones.
+    if name not in vars(owner):
+        raise HookError(f"this version of {module.__name__} has no {path}")
     return Replacement(
         f"{module.__name__}.{path}", lambda: vars(owner)[name], lambda new: setattr(owner, name, new), value
     )

@@ -22,14 +22,16 @@ _early_change: ContextVar[int] = ContextVar("early_change", default=1)
 
 def _early_change_in(parameters: Any) -> int:
     """Value of /EarlyChange in what pypdf hands to a filter: a dictionary, a list of them, or None."""
-    # By index, because that is how pypdf's arrays follow references.
-    dictionaries = (
-        map(parameters.__getitem__, range(len(parameters))) if isinstance(parameters, list) else [parameters]
-    )
-    for dictionary in dictionaries:
+    parameters = _resolved(parameters)
+    for dictionary in map(_resolved, parameters if isinstance(parameters, list) else [parameters]):
         if isinstance(dictionary, dict) and "/EarlyChange" in dictionary:
-            return int(dictionary["/EarlyChange"] != 0)
+            return int(_resolved(dictionary["/EarlyChange"]) != 0)
     return 1
+
+
+def _resolved(value: Any) -> Any:
+    """What a reference refers to, or the value itself."""
+    return value.get_object() if hasattr(value, "get_object") else value
 
 
 def _find() -> list[Replacement]:
@@ -43,7 +45,7 @@ def _find() -> list[Replacement]:
         return lzw.compress(data, "pdf")
 
     def decode(self: Any, data: bytes) -> Any:
-        early_change, limit = _early_change.get(), self.max_output_length
+        early_change, limit = _early_change.get(), getattr(self, "max_output_length", -1)
         try:
             return decompress(data, "pdf", early_change=early_change, max_length=limit)
         except LimitError as error:

@@ -446,6 +446,7 @@ def compress(
     early_change: int = 1,
     max_bits: int = 16,
     block_mode: bool = True,
+    full_grows: bool = False,
 ) -> bytes:
     """Compress as `tersor.lzw.compress` does; the options are those of `dialect`.
 
@@ -460,6 +461,7 @@ def compress(
         early_change=early_change,
         max_bits=max_bits,
         block_mode=block_mode,
+        full_grows=full_grows,
     )
     header = b""
     if format == "z":
@@ -473,6 +475,7 @@ def decompress(
     *,
     min_code_size: int = 8,
     early_change: int = 1,
+    full_grows: bool = False,
     expected_size: int | None = None,
 ) -> bytes:
     """Decompress as `tersor.lzw.decompress` does with ``strict=True``.
@@ -496,7 +499,8 @@ def decompress(
         max_bits = flags & 0x1F
         if flags & _Z_RESERVED or not 9 <= max_bits <= 16:
             raise UnsupportedFormatError(f"unknown .Z flags {flags:#04x} (at byte 2)")
-        spoken = dialect("z", max_bits=max_bits, block_mode=bool(flags & _Z_BLOCK_MODE))
+        block_mode = bool(flags & _Z_BLOCK_MODE)
+        spoken = dialect("z", max_bits=max_bits, block_mode=block_mode, full_grows=full_grows)
     else:
         spoken = dialect(format, min_code_size=min_code_size, early_change=early_change)
     decoded = decode(data, spoken, expected_size)

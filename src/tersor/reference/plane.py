@@ -51,7 +51,7 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
     data : bytes
         The plane; not empty.
     codec : {"auto", "huffman", "lzw", "raw"}
-        "raw" stores all planes as they are, "lzw" tries LZW first. The other two are the same as long as
+        "raw" stores all planes as they are, "lzw" tries LZW as well. The other two are the same as long as
         no other way to compress is fast enough to be tried without being asked for.
     depth : int
         How many planes this one lies within.
@@ -87,14 +87,14 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
         raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, lzw, raw")
     if codec == "raw":
         return RAW, data
+    if codec == "lzw":
+        mode, payload = encode_plane(data)
+        codes = lzw.encode(data, lzw.TSR)
+        return (LZW, codes) if len(codes) < len(payload) else (mode, payload)
     if data.count(data[0]) == n:
         return SINGLE, data[:1]
 
     counts = huffman.estimate_counts(data, exact=depth > 0)
-    if codec == "lzw" and depth == 0:
-        payload = lzw.encode(data, lzw.TSR)
-        if len(payload) < n and len(payload) <= huffman.plan(counts, n)[2]:
-            return LZW, payload
     if depth < DEPTH_MAX and n >= _REARRANGED_MIN:
         direct = _estimate_sparse(counts, n) if _is_sparse(counts) else huffman.plan(counts, n)[2]
         mode = _choose_rearrangement(data, counts, direct)
