@@ -104,6 +104,16 @@ size_t tsr_huffman_count_unseen_scalar(uint32_t counts[256], const uint8_t *src,
                                        const uint8_t unseen[256], size_t enough);
 void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *streams, int n_streams);
 
+/* huffman_wide_lengths.c. An unlimited code for weights that add up to 2^56 is no deeper: each step down takes the
+ * next Fibonacci number of weight. */
+#define TSR_TREE_DEPTH_MAX 96
+
+/* Huffman's algorithm on n >= 2 weights in ascending order; both workspaces have n elements. Where a symbol and a
+ * merged pair weigh the same the symbol comes first, which makes the deepest code as short as can be. Fills
+ * leaves[d] with the number of codes of d bits and returns the longest. */
+int tsr_tree_leaves(size_t leaves[TSR_TREE_DEPTH_MAX], const uint64_t *weights, size_t n, uint64_t *merged,
+                    uint32_t *parents);
+
 /* huffman_table.c */
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]);
 size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);

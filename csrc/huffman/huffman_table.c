@@ -33,21 +33,15 @@ static int sort_symbols(uint32_t weights[256], uint8_t symbols[256], const uint3
  * Package-merge (Larmore & Hirschberg 1990). Level l's list merges the symbols with the packages made
  * of neighbouring pairs of level l - 1; the code is read off the first 2n - 2 items of the last level.
  * All that the way back needs is how many of the first k items of a level are symbols, so that count
- * is kept instead of the items.
+ * is kept instead of the items. Before the first weight and after the last there is a place for a sentinel.
  */
-void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
-    /* Each list has a place before its first item and after its last for a sentinel. */
-    uint32_t weights_room[258], packages_room[258], list[512];
-    uint32_t *const weights = weights_room + 1, *const packages = packages_room + 1;
-    uint8_t symbols[256];
+static void package_merge(uint8_t by_rank[256], uint32_t *weights, int n) {
+    uint32_t packages_room[258], list[512];
+    uint32_t *const packages = packages_room + 1;
     uint16_t n_symbols_before[MAX_LENGTH][513]; /* among the first k items */
 
-    const int n = sort_symbols(weights, symbols, counts);
-    const int n_items = 2 * n - 2;
-    memset(lengths, 0, 256);
     weights[-1] = packages[-1] = 0;
     weights[n] = UINT32_MAX;
-
     int n_packages = 0;
     for (int level = 0; level < MAX_LENGTH; level++) {
         const int n_list = n + n_packages;
@@ -72,13 +66,41 @@ void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) 
         for (int k = 0; k < n_packages; k++) packages[k] = list[2 * k] + list[2 * k + 1];
     }
 
-    uint8_t by_rank[256] = {0};
-    int k = n_items;
+    memset(by_rank, 0, 256);
+    int k = 2 * n - 2;
     for (int level = MAX_LENGTH - 1; level >= 0 && k > 0; level--) {
         const int n_symbols = n_symbols_before[level][k];
         for (int r = 0; r < n_symbols; r++) by_rank[r]++;
         k = 2 * (k - n_symbols);
     }
+}
+
+/* Huffman's tree where that is within the limit. Package-merge arrives at the same code then, in ten times the
+ * time. Returns whether it is. */
+static int unlimited(uint8_t by_rank[256], const uint32_t *weights, int n) {
+    uint64_t wide[256], merged[256];
+    uint32_t parents[256];
+    size_t leaves[TSR_TREE_DEPTH_MAX];
+    for (int r = 0; r < n; r++) wide[r] = weights[r];
+    const int longest = tsr_tree_leaves(leaves, wide, (size_t)n, merged, parents);
+    if (longest > MAX_LENGTH) return 0;
+    for (int l = longest; l > 0; l--) {
+        memset(by_rank, l, leaves[l]);
+        by_rank += leaves[l];
+    }
+    return 1;
+}
+
+void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
+    uint32_t weights_room[258], *const weights = weights_room + 1;
+    uint8_t symbols[256], by_rank[256];
+    const int n = sort_symbols(weights, symbols, counts);
+    uint64_t total = 0;
+    for (int r = 0; r < n; r++) total += weights[r];
+    /* So light a pair is likely to have a code above the limit: then the tree is not worth a try. */
+    const int light = (uint64_t)(weights[0] + weights[1]) << (MAX_LENGTH - 1) < total;
+    if (light || !unlimited(by_rank, weights, n)) package_merge(by_rank, weights, n);
+    memset(lengths, 0, 256);
     for (int r = 0; r < n; r++) lengths[symbols[r]] = by_rank[r];
 }
 
