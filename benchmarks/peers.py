@@ -119,6 +119,12 @@ def _zstandard(input_name: str, typesize: int) -> Peer:
     return Peer("zstandard 1", compressor.compress, decompressor.decompress)
 
 
+def _zxc(input_name: str, typesize: int) -> Peer:
+    # Its strongest level ends in PivCo-Huffman: bits regrouped by the nodes of the code's tree.
+    compress = _import("zxc", "compress")
+    return Peer("zxc 7", partial(compress, level=7), _import("zxc", "decompress"))
+
+
 def _bitarray(input_name: str, typesize: int) -> Peer:
     bitarray = _import("bitarray", "bitarray")
     canonical_huffman = _import("bitarray.util", "canonical_huffman")
@@ -175,6 +181,7 @@ PEERS: dict[str, Callable[[str, int], Peer]] = {
     "zlib Z_HUFFMAN_ONLY": _zlib_huffman,
     "zlib 6": _zlib,
     "zstandard 1": _zstandard,
+    "zxc 7": _zxc,
     "bitarray": _bitarray,
     "dahuffman": _dahuffman,
     "zipnn": _zipnn,
@@ -232,6 +239,25 @@ def block_coder(path: str, size: int) -> Peer:
         return output
 
     return Peer(f"tersor {path}", compress, decompress)
+
+
+def threaded(threads: int) -> Peer:
+    """Make a peer of tersor with so many threads."""
+    return Peer(
+        f"{threads} thread{'s' * (threads > 1)}",
+        lambda data: tersor.compress(data, threads=threads),
+        lambda frame: tersor.decompress(frame, threads=threads),
+    )
+
+
+# ---- Small inputs -------------------------------------------------------------------------------
+
+
+SMALL_PEERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "tersor.huffman": (tersor.huffman.compress, tersor.huffman.decompress),
+    "zlib 1": (partial(zlib.compress, level=1), zlib.decompress),
+    "zlib 6": (zlib.compress, zlib.decompress),
+}
 
 
 # ---- Arrays and model files ---------------------------------------------------------------------

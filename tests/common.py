@@ -56,7 +56,7 @@ def make(kind: str, n: int) -> bytes:
         case "few symbols":
             return (rng.integers(0, 12, n) * 20).astype("u1").tobytes()
         case "runs":
-            return np.repeat(rng.integers(0, 3, n // 50 + 1) * 99, 50).astype("u1").tobytes()[:n]
+            return np.repeat(rng.integers(1, 3, n // 50 + 1).cumsum() % 3 * 99, 50).astype("u1").tobytes()[:n]
         case "random":
             return rng.bytes(n)
     raise ValueError(kind)

@@ -103,7 +103,7 @@ def test_every_truncation_of_small_frames(reader: str, name: str) -> None:
             assert check(packed[:size], content, reader)
 
 
-@pytest.mark.parametrize("kind", ["one_lane", "lanes", "lanes_twice"])
+@pytest.mark.parametrize("kind", ["one_lane", "lanes", "lanes_twice", "flags", "packed", "gaps"])
 def test_random_damage_to_each_layout(cpu_path: str, kind: str) -> None:
     packed, content = SMALL[kind]
     rng = random.Random(kind)
@@ -270,6 +270,7 @@ CORE_ERRORS = (
     "lzw_code",
     "lzw_first",
     "lzw_symbol",
+    "gaps",
 )
 
 

@@ -21,6 +21,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_LZW_CODE: return "a code is not in the table yet";
     case TSR_ERR_LZW_FIRST: return "the first code is no literal";
     case TSR_ERR_LZW_SYMBOL: return "a byte is no literal of this dialect";
+    case TSR_ERR_GAPS: return "gaps do not fit their plane";
     }
     return "unknown error";
 }

@@ -28,7 +28,8 @@ typedef enum plane_mode {
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
     PLANE_PACKED = 6,
-    PLANE_LZW = 7
+    PLANE_LZW = 7,
+    PLANE_GAPS = 8
 } plane_mode;
 
 /* A canonical code, complete and validated. */
@@ -88,6 +89,7 @@ typedef struct huffman_kernels {
 
 extern const huffman_kernels tsr_huffman_scalar;
 #if TSR_X86
+extern const huffman_kernels tsr_huffman_avx2;
 extern const huffman_kernels tsr_huffman_avx512;
 #endif
 
@@ -104,6 +106,9 @@ void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *stre
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]);
 size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read);
+/* Fills a table of 2^n_bits entries, symbol << 8 | length, by the next n_bits bits; n_bits is no less than the
+ * longest length. */
+void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits);
 
 /* Large planes are counted by a sample, because counting takes longer than coding. The stride is no power
  * of two, so that the pieces wander through the rows of pictures and tables; and a multiple of eight. */
@@ -111,8 +116,9 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
 #define SAMPLE_PIECE 128
 #define SAMPLE_STRIDE (17 * 64)
 
-/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n);
+/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. `exact`: of a
+ * large plane too. */
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact);
 
 /* A code and its table as it is stored. */
 typedef struct huffman_plan {

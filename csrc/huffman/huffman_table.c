@@ -82,6 +82,14 @@ void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) 
     for (int r = 0; r < n; r++) lengths[symbols[r]] = by_rank[r];
 }
 
+/* Symbols of each length. Absent symbols, most of 256 in small planes, are not counted: 256 additions to one
+ * counter would wait for each other. */
+static void count_lengths(uint16_t n_of_length[MAX_LENGTH + 1], const uint8_t lengths[256]) {
+    memset(n_of_length, 0, (MAX_LENGTH + 1) * sizeof *n_of_length);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) n_of_length[lengths[s]]++;
+}
+
 /* First code of each length, not aligned; complete codes only. */
 static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_length[MAX_LENGTH + 1]) {
     uint32_t code = 0;
@@ -92,13 +100,12 @@ static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_leng
 }
 
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]) {
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0}, next[MAX_LENGTH + 2];
-    for (int s = 0; s < 256; s++) n_of_length[lengths[s]]++;
+    uint16_t n_of_length[MAX_LENGTH + 1], next[MAX_LENGTH + 2];
+    count_lengths(n_of_length, lengths);
     first_codes(next, n_of_length);
-    for (int s = 0; s < 256; s++) {
-        const int l = lengths[s];
-        codewords->entry[s] = l ? (uint16_t)(l << 12 | next[l]++) : 0;
-    }
+    memset(codewords, 0, sizeof *codewords);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) codewords->entry[s] = (uint16_t)(lengths[s] << 12 | next[lengths[s]]++);
 }
 
 enum { NIBBLE_ABSENT_SHORT = 12, NIBBLE_ABSENT_LONG = 13, NIBBLE_REPEAT = 14 };
@@ -189,8 +196,8 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
     const tsr_result rc = read_lengths(code->lengths, src, src_len, n_read);
     if (rc != TSR_OK) return rc;
 
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0};
-    for (int s = 0; s < 256; s++) n_of_length[code->lengths[s]]++;
+    uint16_t n_of_length[MAX_LENGTH + 1];
+    count_lengths(n_of_length, code->lengths);
     uint32_t used = 0;
     code->max_length = 0;
     for (int l = 1; l <= MAX_LENGTH; l++) {
@@ -212,4 +219,14 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
     for (int s = 0; s < 256; s++)
         if (code->lengths[s]) code->sorted[next[code->lengths[s]]++] = (uint8_t)s;
     return TSR_OK;
+}
+
+void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits) {
+    for (int l = 1; l <= code->max_length; l++) {
+        const size_t width = (size_t)1 << (n_bits - l);
+        for (int i = code->first_index[l]; i < code->first_index[l + 1]; i++) {
+            const uint16_t entry = (uint16_t)(code->sorted[i] << 8 | l);
+            for (size_t w = 0; w < width; w++) *flat++ = entry;
+        }
+    }
 }

@@ -40,10 +40,11 @@ typedef enum tsr_result {
     TSR_ERR_DEPTH = -15,              /* planes within planes beyond the limit */
     TSR_ERR_LZW_CODE = -16,           /* a code that is not in the table yet */
     TSR_ERR_LZW_FIRST = -17,          /* the first code, or the first after a clear, is no literal */
-    TSR_ERR_LZW_SYMBOL = -18          /* encoder: a byte that is no literal of the dialect */
+    TSR_ERR_LZW_SYMBOL = -18,         /* encoder: a byte that is no literal of the dialect */
+    TSR_ERR_GAPS = -19                /* gaps that do not fit their plane */
 } tsr_result;
 
-#define TSR_RESULT_LAST TSR_ERR_LZW_SYMBOL
+#define TSR_RESULT_LAST TSR_ERR_GAPS
 
 /* A sentence fragment in plain English, never NULL. */
 const char *tsr_result_text(int result);
