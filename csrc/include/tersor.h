@@ -171,7 +171,7 @@ typedef struct tsr_lzw_progress {
 } tsr_lzw_progress;
 
 /* State of a decoder or encoder: memory of tsr_lzw_*_size() bytes, aligned to 8, which the caller owns; both are
- * under 1 MiB for every dialect. _init() takes well under a microsecond. After an error, init again. */
+ * under 1.25 MiB for every dialect. _init() takes well under a microsecond. After an error, init again. */
 typedef struct tsr_lzw_decoder tsr_lzw_decoder;
 typedef struct tsr_lzw_encoder tsr_lzw_encoder;
 

@@ -6,18 +6,19 @@
  * ones are in a hash table with open addressing, whose entries hold a key, which is the code of a string and
  * the byte after it, and the code of the longer string.
  *
- * Where the search for an entry begins does not depend on the code in its key while the string is short, though:
- * that would be known only once the entry of the string before was found. It is hashed from the bytes of the
- * string themselves. So the entries of all lengths up to HEAD are loaded at once, without waiting for each
- * other, and only the comparison of keys goes from one to the next. It begins with an even slot, and the
- * odd one after that is always looked at as well: hardly any search has to go further.
+ * Where the search for an entry begins does not follow from its key, though, as the code in it is known only
+ * once the entry of the string before is found. It is hashed from the bytes of the string, or rather from those
+ * of its last group of HEAD bytes and from the code at which that group began (its base; 0 for the first group).
+ * So a processor loads the entries of all lengths at once while it still compares the first one's key. The
+ * search begins at an even slot, and hardly ever has to go on after the odd one that follows.
  */
-#define HEAD 5
+#define HEAD 8
 
-/* An empty slot's key is that of no string: no table of this kind of entry has its code. */
+/* What all bytes of an empty slot are. As an entry it would have a key that no string has. */
 #define EMPTY UINT64_MAX
-#define CODE_BITS(entry) (sizeof(entry) == 8 ? 16 : 12)
-#define KEY(code, byte, entry) ((entry)(code) << (CODE_BITS(entry) + 8) | (entry)(byte) << CODE_BITS(entry))
+
+/* One in the upper four bits of a pair, above a code of 12 bits. */
+#define STAMP_UNIT 0x1000
 
 /* Strings found in one go before their codes are written. */
 #define STRINGS_MAX 512
@@ -32,61 +33,66 @@
 
 typedef enum phase { STARTING, RUNNING, ENDING } phase;
 
+typedef struct string {
+    uint32_t code; /* NO_CODE: no byte yet */
+    uint32_t base;
+    uint64_t head;   /* bytes of the last group, the first lowest */
+    unsigned n_head; /* their number */
+} string;
+
+TSR_INLINE string single(uint8_t byte) { return (string){byte, 0, byte, 1}; }
+
+TSR_INLINE int is_single(const string *s) { return s->base == 0 && s->n_head == 1; }
+
 struct tsr_lzw_encoder {
     lzw_codes codes;
     uint8_t msb_first, grouped;
-    uint8_t wide;          /* entries of 64 bits, 24 of them key and 16 code; else 32 bits, 20 and 12 */
+    uint8_t wide;         /* entries of 64 bits, 24 of them key and 16 code; else 32 bits, 20 and 12 */
     uint8_t phase;
-    uint8_t many_literals; /* of the strings lately found */
-    unsigned hash_shift;   /* 65 - log2 of the number of slots: leaves the number of a pair of slots */
+    unsigned hash_shift;  /* 65 - log2 of the number of slots: leaves the number of a pair of slots */
     unsigned width;
-    uint32_t full;         /* clear at this size of the table; NO_CODE: never */
-    uint32_t next;         /* first code that is free; table_size + 1: no more to come */
-    uint32_t event;        /* value of next at which the width or the mode changes */
-    uint32_t stamp;        /* in the upper four bits of the valid pairs, if narrow; the others are of tables before */
-    uint32_t code;         /* of the string so far; NO_CODE: no byte yet */
-    unsigned length;       /* of the string so far, HEAD if longer */
-    uint64_t head;         /* the string's first bytes, the very first lowest */
-    uint64_t bits;         /* not yet written; the next bit is the lowest, or the highest if msb_first */
+    uint32_t full;        /* clear at this size of the table; NO_CODE: never */
+    uint32_t next;        /* first code that is free; table_size + 1: no more to come */
+    uint32_t event;       /* value of next at which the width or the mode changes */
+    uint32_t stamp;       /* upper four bits of the pairs that are valid; if entries are wide 0, and all are */
+    string string;        /* the one that the input goes on with */
+    uint64_t bits;        /* not yet written; the next bit is the lowest, or the highest if msb_first */
     unsigned n_bits;
-    uint64_t group_start;  /* where codes of this width began, in bytes of output */
-    uint64_t n_zeros;      /* bytes to fill up a group, after the bits */
-    uint64_t n_in, n_out;  /* in earlier calls */
+    uint64_t group_start; /* where codes of this width began, in bytes of output */
+    uint64_t n_zeros;     /* bytes to fill up a group, after the bits */
+    uint64_t n_in, n_out; /* in earlier calls */
     uint64_t next_check;
     uint64_t ratio;
-    uint16_t pairs[1 << 16]; /* code of the string of two bytes, the first lowest */
-    uint64_t table[];      /* the slots, and two spare ones: where nothing is to be added, the first is written */
+    uint16_t pairs[1 << 16]; /* codes of the strings of two bytes; the first byte is the lower one */
+    uint64_t table[];
 };
 
-/* Entries of 32 bits need a code that is in no key to tell empty slots: tables that are never full leave the last. */
+/* The code that an empty slot's key would have must be in no key: small tables are never quite full. */
 static int is_wide(const tsr_lzw_dialect *dialect) { return dialect->max_bits + !dialect->end_code > 12; }
 
-/* Never more than half full; the smaller entries can have more room. */
-static unsigned slot_bits(const tsr_lzw_dialect *dialect) { return is_wide(dialect) ? dialect->max_bits + 1u : 14; }
+/* Never more than half full; small entries can have more room, and a constant is faster. */
+#define NARROW_SHIFT (65 - 14)
+
+static unsigned hash_shift(const tsr_lzw_dialect *dialect) {
+    return is_wide(dialect) ? 65 - (dialect->max_bits + 1u) : NARROW_SHIFT;
+}
 
 static size_t table_bytes(unsigned hash_shift, int wide) {
-    return (((size_t)2 << (64 - hash_shift)) + 2) * (wide ? sizeof(uint64_t) : sizeof(uint32_t));
+    return ((size_t)2 << (64 - hash_shift)) * (wide ? sizeof(uint64_t) : sizeof(uint32_t));
 }
 
 size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect) {
-    return sizeof(tsr_lzw_encoder) + table_bytes(65 - slot_bits(dialect), is_wide(dialect));
+    return sizeof(tsr_lzw_encoder) + table_bytes(hash_shift(dialect), is_wide(dialect));
 }
 
-/* The even slot where the search for the string of the head's first `length` bytes begins, 3 to HEAD. */
-TSR_INLINE size_t home_slot(uint64_t head, unsigned length, unsigned shift) {
-    static const uint64_t factors[HEAD - 2] = {
-        UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03), UINT64_C(0xAEF17502108EF2D9)};
-    return (size_t)((head << (64 - 8 * length)) * factors[length - 3] >> shift) * 2;
-}
-
-/* The same for a string longer than HEAD. */
-TSR_INLINE size_t home_slot_long(uint32_t code, uint8_t byte, unsigned shift) {
-    return (size_t)((code << 8 | byte) * UINT64_C(0xDB4F0B9175AE2165) >> shift) * 2;
-}
-
-/* The code of a pair; in a table of wide entries 0 is no code, in others what has another stamp is none. */
-TSR_INLINE uint32_t pair_code(uint32_t pair, uint32_t stamp, int wide) {
-    return wide ? pair | (0 - (uint32_t)(pair == 0)) : pair ^ stamp;
+/* The even slot where the search for the string that ends with the head's byte number n begins. */
+TSR_INLINE size_t home_slot(uint32_t base, uint64_t head, unsigned n, unsigned shift) {
+    static const uint64_t factors[HEAD + 1] = { /* odd numbers without a pattern */
+        0,
+        UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03), UINT64_C(0xAEF17502108EF2D9),
+        UINT64_C(0xDB4F0B9175AE2165), UINT64_C(0xBBE0563303A4615F), UINT64_C(0xA0F2EC75A1FE1575),
+        UINT64_C(0x89E182857D9ED689), UINT64_C(0xC6D1D6C8ED0C9631)};
+    return (size_t)(((head << (64 - 8 * n)) + base) * factors[n] >> shift) * 2;
 }
 
 #define ENTRY uint32_t
@@ -123,10 +129,13 @@ static void set_event(tsr_lzw_encoder *e) {
 }
 
 static void empty_table(tsr_lzw_encoder *e) {
-    e->stamp = e->wide || e->stamp == 0xF000 ? 0 : e->stamp + 0x1000;
-    if (!e->stamp) memset(e->pairs, 0, e->codes.n_literals * sizeof *e->pairs << 8);
-    if (!e->wide && !e->stamp) e->stamp = 0x1000;
-    memset(e->table, 0xFF, table_bytes(e->hash_shift, e->wide));
+    /* A stamp that is new saves clearing the pairs; code 0, which is no pair's, makes them void without one. */
+    e->stamp = e->wide ? 0 : (e->stamp + STAMP_UNIT) & UINT16_MAX;
+    if (e->stamp == 0) {
+        memset(e->pairs, 0, e->codes.n_literals * sizeof *e->pairs << 8);
+        if (!e->wide) e->stamp = STAMP_UNIT;
+    }
+    memset(e->table, (uint8_t)EMPTY, table_bytes(e->hash_shift, e->wide));
     e->next = e->codes.first_free;
     e->width = e->codes.width_first;
     set_event(e);
@@ -171,35 +180,33 @@ void tsr_lzw_encoder_init(tsr_lzw_encoder *e, const tsr_lzw_dialect *dialect) {
     e->msb_first = dialect->msb_first;
     e->grouped = dialect->grouped;
     e->wide = (uint8_t)is_wide(dialect);
-    e->hash_shift = 65 - slot_bits(dialect);
-    e->stamp = 0xF000; /* nothing is known of the memory */
+    e->hash_shift = hash_shift(dialect);
+    e->stamp = (uint32_t)0 - STAMP_UNIT; /* no stamp can be trusted in memory that is new */
     /* libtiff's table counts as full here, and every reader copes with that. */
     e->full = dialect->end_code ? e->codes.table_size - 2 : NO_CODE;
-    e->code = NO_CODE;
+    e->string.code = NO_CODE;
     e->next_check = dialect->grouped && dialect->clear_code ? RATIO_GAP : UINT64_MAX;
 }
 
 /* ---- Strings ------------------------------------------------------------------------------------- */
 
 static void put_string(tsr_lzw_encoder *e) {
-    put(e, e->code);
+    put(e, e->string.code);
     if (e->next <= e->codes.table_size) e->next++;
 }
 
-/* One byte, with no eye to speed. */
 static void step(tsr_lzw_encoder *e, uint8_t byte, uint64_t n_out) {
-    if (e->code != NO_CODE) {
-        if (e->wide ? extend_wide(e, byte) : extend_narrow(e, byte)) return;
+    if (e->string.code != NO_CODE) {
+        if (!(e->wide ? step_wide(e, &e->string, byte) : step_narrow(e, &e->string, byte))) return;
         put_string(e);
+        if (e->next >= e->event) follow_table(e, n_out);
     }
-    e->code = byte;
-    e->head = byte;
-    e->length = 1;
-    if (e->next >= e->event) follow_table(e, n_out);
+    e->string = single(byte);
 }
 
 /* Writes strings; the eight bytes from where each one begins in dst are writable. */
-TSR_INLINE uint8_t *put_strings(tsr_lzw_encoder *e, uint8_t *dst, const uint16_t *strings, size_t n, int msb_first) {
+TSR_INLINE uint8_t *put_strings(tsr_lzw_encoder *e, uint8_t *dst, const uint16_t *strings, size_t n,
+                                int msb_first) {
     const unsigned width = e->width;
     uint64_t bits = e->bits;
     unsigned n_bits = e->n_bits;
@@ -238,27 +245,20 @@ typedef struct cursor {
     uint8_t *dst;
 } cursor;
 
-/* The bulk of the work: strings that begin in src, up to src_last. Stops before dst_last, and when the table has grown
- * so far that something is due. */
+/* The bulk of the work: strings that begin in src, up to src_last. Stops at dst_last too, and when something is
+ * due because the table has grown. */
 static cursor run(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const uint8_t *dst_last) {
     uint16_t strings[STRINGS_MAX];
-    while (at.src <= src_last && at.dst <= dst_last && e->next < e->event && e->length == 1) {
+    while (at.src <= src_last && at.dst <= dst_last && e->next < e->event && is_single(&e->string)) {
         size_t n_max = (size_t)(dst_last - at.dst) / sizeof *strings + 1;
         if (n_max > STRINGS_MAX) n_max = STRINGS_MAX;
         if (n_max > e->event - e->next) n_max = e->event - e->next;
-        size_t n;
-        if (e->wide) {
-            n = e->many_literals ? find_wide(e, strings, n_max, &at.src, src_last, 1)
-                                 : find_wide(e, strings, n_max, &at.src, src_last, 0);
-        } else {
-            n = e->many_literals ? find_narrow(e, strings, n_max, &at.src, src_last, 1)
-                                 : find_narrow(e, strings, n_max, &at.src, src_last, 0);
-        }
-        if (n == 0) break;
-        size_t n_literals = 0;
-        for (size_t i = 0; i < n; i++) n_literals += strings[i] < e->codes.n_literals;
-        e->many_literals = n_literals > n / 2;
+        string s;
+        const size_t n = e->wide ? find_wide(e, &s, strings, n_max, &at.src, src_last)
+                                 : find_narrow(e, &s, strings, n_max, &at.src, src_last);
+        e->string = s;
         at.dst = e->msb_first ? put_strings(e, at.dst, strings, n, 1) : put_strings(e, at.dst, strings, n, 0);
+        if (n == 0) break;
     }
     return at;
 }
@@ -301,9 +301,9 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *e, uint8_t *dst, size_t dst_len, cons
         } else if (n_left == 0 && !finish) {
             progress->status = TSR_LZW_NEED_INPUT;
             break;
-        } else if (n_left == 0 && e->code != NO_CODE) {
+        } else if (n_left == 0 && e->string.code != NO_CODE) {
             put_string(e);
-            e->code = NO_CODE;
+            e->string.code = NO_CODE;
             if (e->codes.end != NO_CODE && e->next >= e->event) follow_table(e, n_out);
         } else if (n_left == 0) {
             if (e->codes.end != NO_CODE) put(e, e->codes.end);
@@ -311,12 +311,13 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *e, uint8_t *dst, size_t dst_len, cons
         } else if (*at.src >= e->codes.n_literals) {
             result = TSR_ERR_LZW_SYMBOL;
             break;
-        } else if (is_full && n_in >= e->next_check && e->length == 1) {
+        } else if (is_full && n_in >= e->next_check && is_single(&e->string)) {
             check_ratio(e, n_in, n_out);
         } else {
             const uint8_t *before = at.src;
-            /* The last byte must be a string's first and in this src; and a full table's `next` moves once more. */
-            if (at.src > src && e->length == 1 && e->next != e->codes.table_size && n_left >= WORD - 1 && n_room >= WORD) {
+            /* The last byte must be a string's first and in src; and a full table's `next` moves once more. */
+            const int ready = at.src > src && is_single(&e->string) && e->next != e->codes.table_size;
+            if (ready && n_left >= WORD - 1 && n_room >= WORD) {
                 size_t reach = n_left - (WORD - 1);
                 if (is_full && e->next_check - n_in <= reach) reach = (size_t)(e->next_check - n_in) - 1;
                 at = run(e, at, at.src + reach, dst_end - WORD);

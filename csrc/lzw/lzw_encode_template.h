@@ -2,136 +2,148 @@
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 #define NAME(verb) JOIN(verb, SUFFIX)
-#define NO_ENTRY ((ENTRY)EMPTY)
+#define IS_WIDE (sizeof(ENTRY) == sizeof(uint64_t))
+#define CODE_BITS (IS_WIDE ? 16 : 12)
+#define LIMIT ((ENTRY)1 << CODE_BITS)
+#define KEY(code, byte) ((ENTRY)(code) << (CODE_BITS + 8) | (ENTRY)(byte) << CODE_BITS)
+#define EMPTY_SLOT ((ENTRY)EMPTY)
 
-/* The key is xored away if it is the entry's, and the code is left; else the result is no code. */
-TSR_INLINE ENTRY NAME(match)(ENTRY entry, ENTRY code, uint64_t byte) { return entry ^ KEY(code, (uint8_t)byte, ENTRY); }
-
-TSR_INLINE ENTRY NAME(match_two)(ENTRY a, ENTRY b, ENTRY code, uint64_t byte) {
-    const ENTRY in_a = NAME(match)(a, code, byte), in_b = NAME(match)(b, code, byte);
-    return in_a < in_b ? in_a : in_b;
+/* The code of a pair, LIMIT or more if there is none: 0 if entries are wide, else what has another stamp. */
+TSR_INLINE uint32_t NAME(pair_code)(uint32_t pair, uint32_t stamp) {
+    return IS_WIDE ? pair | (0 - (uint32_t)(pair == 0)) : pair ^ stamp;
 }
 
-/* Searches the slots from `slot` on; returns the entry's, or the empty one that the entry would have. */
+/* The key is xored away if it is the entry's, and the code is left; else the result is LIMIT or more. */
+TSR_INLINE ENTRY NAME(match)(ENTRY entry, uint32_t code, uint8_t byte) { return entry ^ KEY(code, byte); }
+
+/* Searches the slots from `slot` on for the entry, and gets to the slot that it has or would have. */
 TSR_INLINE size_t NAME(probe)(const tsr_lzw_encoder *e, size_t slot, uint32_t code, uint8_t byte) {
     const ENTRY *const table = (const ENTRY *)e->table;
     const size_t mask = ((size_t)2 << (64 - e->hash_shift)) - 1;
-    while (table[slot] != NO_ENTRY && NAME(match)(table[slot], code, byte) >> CODE_BITS(ENTRY)) slot = (slot + 1) & mask;
+    while (table[slot] != EMPTY_SLOT && NAME(match)(table[slot], code, byte) >= LIMIT) slot = (slot + 1) & mask;
     return slot;
 }
 
-/* Makes the string longer by a byte; 0 if the table lacks that string, which is then added. */
-static int NAME(extend)(tsr_lzw_encoder *e, uint8_t byte) {
-    ENTRY *const table = (ENTRY *)e->table;
-    const int adding = e->next < e->codes.table_size;
-    e->head |= e->length < HEAD ? (uint64_t)byte << 8 * e->length : 0;
-    if (e->length == 1) {
-        uint16_t *pair = &e->pairs[e->head];
-        const uint32_t code = pair_code(*pair, e->stamp, sizeof(ENTRY) == 8);
-        if (code >> CODE_BITS(ENTRY)) {
-            if (adding) *pair = (uint16_t)(e->next | e->stamp);
-            return 0;
-        }
-        e->code = code;
-    } else {
-        size_t slot = e->length < HEAD ? home_slot(e->head, e->length + 1, e->hash_shift)
-                                       : home_slot_long(e->code, byte, e->hash_shift);
-        slot = NAME(probe)(e, slot, e->code, byte);
-        if (table[slot] == NO_ENTRY) {
-            if (adding) table[slot] = KEY(e->code, byte, ENTRY) | e->next;
-            return 0;
-        }
-        e->code = (uint32_t)NAME(match)(table[slot], e->code, byte);
+/* Makes the string longer by a byte; 0 if the table lacks that string, and *slot is where it belongs. */
+TSR_INLINE int NAME(extend)(const tsr_lzw_encoder *e, string *s, uint8_t byte, size_t *slot) {
+    const ENTRY *const table = (const ENTRY *)e->table;
+    if (s->n_head == HEAD) {
+        s->base = s->code;
+        s->head = 0;
+        s->n_head = 0;
     }
-    e->length += e->length < HEAD;
+    s->head |= (uint64_t)byte << 8 * s->n_head;
+    *slot = NAME(probe)(e, home_slot(s->base, s->head, s->n_head + 1, e->hash_shift), s->code, byte);
+    if (table[*slot] == EMPTY_SLOT) return 0;
+    s->code = (uint32_t)NAME(match)(table[*slot], s->code, byte);
+    s->n_head++;
+    return 1;
+}
+
+/* One byte, with no eye to speed. 1 if it ended the string; the longer one is then added, if there is room. */
+static int NAME(step)(tsr_lzw_encoder *e, string *s, uint8_t byte) {
+    const int adding = e->next < e->codes.table_size;
+    if (is_single(s)) {
+        uint16_t *const pair = &e->pairs[s->code | (uint32_t)byte << 8];
+        const uint32_t code = NAME(pair_code)(*pair, e->stamp);
+        if (code >= LIMIT) {
+            if (adding) *pair = (uint16_t)(e->next | e->stamp);
+            return 1;
+        }
+        s->code = code;
+        s->head |= (uint64_t)byte << 8;
+        s->n_head = 2;
+        return 0;
+    }
+    size_t slot;
+    if (NAME(extend)(e, s, byte, &slot)) return 0;
+    if (adding) ((ENTRY *)e->table)[slot] = KEY(s->code, byte) | e->next;
     return 1;
 }
 
 /*
- * Finds up to n_max strings and returns their number; *src_at moves on from behind the first string's first byte,
- * which is also in memory, to behind the next string's. Eight bytes from *src_at - 1 on must be readable, for
- * each place up to src_last.
- *
- * A branch that depends on the length of a string is mispredicted about once a string, which costs more than
- * to look at the entries of all lengths up to HEAD and to choose by arithmetic. Only data of which most
- * strings are single bytes (many_literals) is better off with a branch for those.
+ * Looks in the two slots where its search begins for the string that is longer by a byte than the one of `length`
+ * bytes, and leaves the loop around if it is not there. The length being a constant wherever this is used, each
+ * length has branches of its own: one that is mispredicted is what ends a string, and about all that it costs.
  */
-TSR_INLINE size_t NAME(find)(tsr_lzw_encoder *e, uint16_t *TSR_RESTRICT strings, size_t n_max, const uint8_t **src_at,
-                   const uint8_t *src_last, const int many_literals) {
+#define TRY(length)                                                                        \
+    {                                                                                      \
+        slot = home_slot(0, head, (length) + 1, shift);                                    \
+        const uint8_t byte = (uint8_t)(head >> 8 * (length));                              \
+        const ENTRY entry = table[slot];                                                   \
+        ENTRY longer = NAME(match)(entry, code, byte);                                     \
+        if (longer >= LIMIT) {                                                             \
+            const ENTRY second = table[slot + 1];                                          \
+            n_head = (length);                                                             \
+            slot += entry != EMPTY_SLOT;                                                   \
+            found_end = second == EMPTY_SLOT;                                              \
+            if (TSR_LIKELY(found_end)) break;                                              \
+            longer = NAME(match)(second, code, byte);                                      \
+            if (TSR_UNLIKELY(longer >= LIMIT)) break;                                      \
+        }                                                                                  \
+        code = (uint32_t)longer;                                                           \
+    }
+
+/*
+ * Finds up to n_max strings and returns their number. *src_at is behind the first byte of the first one; it moves
+ * on to behind the bytes so far of *s, the string that has not come to its end. Eight bytes from *src_at - 1 on
+ * must be readable, for each place up to src_last.
+ */
+static size_t NAME(find)(tsr_lzw_encoder *e, string *s, uint16_t *TSR_RESTRICT strings, size_t n_max,
+                         const uint8_t **src_at, const uint8_t *src_last) {
     uint16_t *const pairs = e->pairs;
     ENTRY *const table = (ENTRY *)e->table;
-    const unsigned shift = e->hash_shift;
-    const size_t spare = (size_t)2 << (64 - shift);
-    const ENTRY limit = (ENTRY)1 << CODE_BITS(ENTRY);
-    const uint32_t stamp = e->stamp;
+    const unsigned shift = IS_WIDE ? e->hash_shift : NARROW_SHIFT;
+    const uint32_t stamp = e->stamp, n_literals = e->codes.n_literals;
+    const uint64_t no_literals = (uint64_t)(0x100 - n_literals) * UINT64_C(0x0101010101010101);
     const int adding = e->next < e->codes.table_size;
-    const uint64_t no_literals = (uint64_t)(0x100 - e->codes.n_literals) * UINT64_C(0x0101010101010101);
+    const uint8_t *src = *src_at;
     uint32_t next = e->next;
     size_t n_strings = 0;
-    const uint8_t *src = *src_at;
-    uint32_t code;
-    uint64_t head;
-    unsigned length;
 
     while (src <= src_last && n_strings < n_max) {
+        uint64_t head;
         memcpy(&head, src - 1, sizeof head);
         if (TSR_UNLIKELY(head & no_literals)) break;
-        const uint32_t pair = pairs[(uint16_t)head];
-        const ENTRY m2 = pair_code(pair, stamp, sizeof(ENTRY) == 8);
-        if (many_literals && m2 >= limit) {
+        uint16_t *const pair = &pairs[(uint16_t)head];
+        uint32_t code = NAME(pair_code)(*pair, stamp);
+        if (code >= LIMIT) {
             strings[n_strings++] = (uint8_t)head;
-            if (adding) pairs[(uint16_t)head] = (uint16_t)(next++ | stamp);
+            if (adding) *pair = (uint16_t)(next++ | stamp);
             src++;
             continue;
         }
-        const size_t s3 = home_slot(head, 3, shift), s4 = home_slot(head, 4, shift), s5 = home_slot(head, 5, shift);
-        const ENTRY e3 = table[s3], e4 = table[s4], e5 = table[s5];
-        const ENTRY m3 = NAME(match_two)(e3, table[s3 + 1], m2, head >> 16);
-        const ENTRY m4 = NAME(match_two)(e4, table[s4 + 1], m3, head >> 24);
-        const ENTRY m5 = NAME(match_two)(e5, table[s5 + 1], m4, head >> 32);
-        const int has2 = m2 < limit, has3 = (m2 | m3) < limit, has4 = (m2 | m3 | m4) < limit;
-        const int has5 = (m2 | m3 | m4 | m5) < limit;
-        size_t slot = has2 ? s3 + (e3 != NO_ENTRY) : spare;
-        code = has2 ? (uint32_t)m2 : (uint8_t)head;
-        slot = has3 ? s4 + (e4 != NO_ENTRY) : slot;
-        code = has3 ? (uint32_t)m3 : code;
-        slot = has4 ? s5 + (e5 != NO_ENTRY) : slot;
-        code = has4 ? (uint32_t)m4 : code;
-        length = 1 + (unsigned)has2 + (unsigned)has3 + (unsigned)has4;
-        src += length - 1;
-        if (TSR_UNLIKELY(has5 | (table[slot | 1] != NO_ENTRY))) {
-            if (has5) {
-                code = (uint32_t)m5;
-                length++;
-                src++;
-            }
-            /* The string goes on, or its search does. */
-            for (;;) {
-                if (src > src_last + (WORD - 2) || *src >= e->codes.n_literals) goto out;
-                const uint8_t byte = *src;
-                slot = length < HEAD ? home_slot(head, length + 1, shift) : home_slot_long(code, byte, shift);
-                slot = NAME(probe)(e, slot, code, byte);
-                if (table[slot] == NO_ENTRY) break;
-                code = (uint32_t)NAME(match)(table[slot], code, byte);
-                length += length < HEAD;
-                src++;
-            }
-        }
-        const uint8_t byte = *src++;
-        if (adding) {
-            pairs[(uint16_t)head] = (uint16_t)(length > 1 ? pair : next | stamp);
-            table[slot] = KEY(code, byte, ENTRY) | next;
-            next++;
+        size_t slot;
+        unsigned n_head;
+        int found_end = 0;
+        do {
+            TRY(2)
+            TRY(3)
+            TRY(4)
+            TRY(5)
+            TRY(6)
+            TRY(7)
+            n_head = HEAD;
+        } while (0);
+        src += n_head - 1;
+        if (TSR_UNLIKELY(!found_end)) {
+            /* The string goes on, or the search for the next one does. */
+            *s = (string){code, 0, n_head < HEAD ? head & (((uint64_t)1 << 8 * n_head) - 1) : head, n_head};
+            do {
+                if (src >= src_last + (WORD - 1) || *src >= n_literals) {
+                    e->next = next;
+                    *src_at = src;
+                    return n_strings;
+                }
+            } while (NAME(extend)(e, s, *src++, &slot));
+            src--;
+            code = s->code;
         }
         strings[n_strings++] = (uint16_t)code;
+        if (adding) table[slot] = KEY(code, *src) | next++;
+        src++;
     }
-    code = src[-1];
-    head = code;
-    length = 1;
-out:
-    e->code = code;
-    e->head = head & (((uint64_t)1 << 8 * length) - 1);
-    e->length = length;
+    *s = single(src[-1]);
     e->next = next;
     *src_at = src;
     return n_strings;
@@ -140,4 +152,9 @@ out:
 #undef JOIN_
 #undef JOIN
 #undef NAME
-#undef NO_ENTRY
+#undef IS_WIDE
+#undef CODE_BITS
+#undef LIMIT
+#undef KEY
+#undef EMPTY_SLOT
+#undef TRY

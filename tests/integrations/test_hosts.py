@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import io
 import logging
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -451,3 +453,18 @@ def test_unlzw3(installed: ModuleType, tmp_path: Any) -> None:
     (tmp_path / "a.Z").write_bytes(data)
     for source in (data, bytearray(data), memoryview(data), tmp_path / "a.Z", list(data)):
         assert unlzw3.unlzw(source) == DATA
+
+
+# ---- The page about all this --------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*HOSTS, "fsspec", "pandas"]:
+        pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "integrations.md"
+    try:
+        assert doctest.testfile(str(page), module_relative=False).failed == 0
+    finally:
+        for name in HOSTS:
+            integration(name).uninstall()

@@ -241,6 +241,17 @@ def test_decode_refuses_what_imagecodecs_refuses_for_a_reason() -> None:
         fast_imagecodecs.lzw_decode(lzw.compress(TEXT), out=bytes(100))
 
 
+def test_decode_knows_the_oldest_tiffs_by_their_first_code() -> None:
+    """Their strips are what a GIF of 8-bit pixels has."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    for content in INPUTS:
+        strip = lzw.compress(content, "gif", min_code_size=8)
+        assert fast_imagecodecs.lzw_check(strip)
+        assert fast_imagecodecs.lzw_decode(strip, out=len(content)) == content
+        if content:
+            assert imagecodecs.lzw_decode(strip, out=len(content)) == content
+
+
 # ---- ncompress --------------------------------------------------------------------------------------
 
 
