@@ -206,7 +206,8 @@ def make(name: str, input_name: str, typesize: int) -> Peer:
 
 
 @contextmanager
-def _cpu_path(name: str) -> Iterator[None]:
+def cpu_path(name: str) -> Iterator[None]:
+    """Use one CPU path for a while."""
     before = tersor.cpu_features()["selected"]
     _native.select_cpu(name)
     try:
@@ -228,14 +229,14 @@ def block_coder(path: str, size: int) -> Peer:
     def compress(data: bytes) -> list[memoryview]:
         payloads = []
         view = memoryview(data)
-        with _cpu_path(path):
+        with cpu_path(path):
             for at, buffer in zip(starts, buffers, strict=True):
                 _, n = _native.encode_block_into(view[at : at + BLOCK_SIZE], buffer)
                 payloads.append(buffer[:n])
         return payloads
 
     def decompress(payloads: list[memoryview]) -> bytearray:
-        with _cpu_path(path):
+        with cpu_path(path):
             for payload, block in zip(payloads, blocks, strict=True):
                 _native.decode_block(payload, 0, block)
         return output

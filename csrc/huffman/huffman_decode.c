@@ -81,20 +81,61 @@ static tsr_result check_end(const bit_reader *r) {
     return TSR_OK;
 }
 
+/* Two symbols a lookup where their codes fit: symbols | bits << 16 | number of symbols << 24. Lookups wait for
+ * each other, so that fewer are faster, but this table takes time to fill in. */
+static void fill_pairs(uint32_t *pairs, const uint16_t *flat, int n_bits) {
+    unsigned first = 0, length = 0;
+    for (size_t i = 0, width; i < (size_t)1 << n_bits; i += width) {
+        const unsigned first_before = first, length_before = length;
+        first = flat[i] >> 8;
+        length = flat[i] & 31;
+        width = (size_t)1 << ((unsigned)n_bits - length);
+        if (length == length_before) {
+            for (size_t j = i; j < i + width; j++) pairs[j] = pairs[j - width] - first_before + first;
+            continue;
+        }
+        for (size_t j = 0; j < width; j++) {
+            const unsigned next = flat[j << length], both = length + (next & 31);
+            pairs[i + j] = both <= (unsigned)n_bits ? 2u << 24 | both << 16 | (next & 0xFF00) | first
+                                                    : 1u << 24 | length << 16 | first;
+        }
+    }
+}
+
+/* From so many bytes on, which have five bits or less each, pairs win back the time it takes to fill them in. */
+#define PAIRS_MIN 2048
+
 static tsr_result decode_one_lane(uint8_t *dst, size_t n, const huffman_code *code, const uint8_t *src,
                                   size_t src_len) {
     uint16_t flat[1 << MAX_LENGTH];
     bit_reader r = {src, src + src_len, 0, 0, 0};
-    tsr_huffman_flat_table(flat, code, MAX_LENGTH);
+    const int shift = 64 - code->max_length;
     size_t i = 0;
-#define DECODE_ONE()                                                        \
-    do {                                                                    \
-        const unsigned entry = flat[r.bits >> (64 - MAX_LENGTH)];           \
-        dst[i++] = (uint8_t)(entry >> 8);                                   \
-        r.bits <<= entry & 31;                                              \
-        r.n -= entry & 31;                                                  \
+    tsr_huffman_flat_table(flat, code, code->max_length);
+    /* Five lookups of at most 11 bits fit in 56. */
+    if (n >= PAIRS_MIN && src_len <= n / 8 * 5) {
+        uint32_t pairs[1 << MAX_LENGTH];
+        fill_pairs(pairs, flat, code->max_length);
+        while (n - i >= 10) {
+            refill(&r);
+            for (int k = 0; k < 5; k++) {
+                const uint32_t entry = pairs[r.bits >> shift];
+                tsr_store16(dst + i, (uint16_t)entry);
+                i += entry >> 24;
+                r.bits <<= entry >> 16 & 31;
+                r.n -= entry >> 16 & 31;
+            }
+            if (TSR_UNLIKELY(r.n_past > 8)) return TSR_ERR_STREAM_SHORT;
+        }
+    }
+#define DECODE_ONE()                                     \
+    do {                                                 \
+        const unsigned entry = flat[r.bits >> shift];    \
+        dst[i++] = (uint8_t)(entry >> 8);                \
+        r.bits <<= entry & 31;                           \
+        r.n -= entry & 31;                               \
     } while (0)
-    while (n - i >= 5) { /* five codes of at most 11 bits fit in 56 */
+    while (n - i >= 5) {
         refill(&r);
         for (int k = 0; k < 5; k++) DECODE_ONE();
         if (TSR_UNLIKELY(r.n_past > 8)) return TSR_ERR_STREAM_SHORT;

@@ -26,6 +26,8 @@ extern const planes_kernels tsr_planes_scalar;
 #if TSR_X86
 extern const planes_kernels tsr_planes_avx2;
 extern const planes_kernels tsr_planes_avx512;
+#elif TSR_ARM64
+extern const planes_kernels tsr_planes_neon;
 #endif
 
 const planes_kernels *tsr_planes_active(void);
