@@ -36,7 +36,8 @@ import tersor
 from tersor import _native
 
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-LIBRARIES = ["numpy", "zstandard", "zxc-compress", "bitarray", "dahuffman", "zipnn", "torch"]
+LIBRARIES = ["numpy", "zstandard", "zxc-compress", "bitarray", "dahuffman", "zipnn", "torch", "imagecodecs"]
+LIBRARIES += ["ncompress", "unlzw3", "uncompresspy", "pypdf", "pdfminer.six"]
 QUICK_BYTES = 4 << 20
 OPTIMUM_BLOCK = 256 << 10
 LARGE_MODEL_COPIES = 11  # of 90.9 MB
@@ -122,6 +123,8 @@ def results_table(results: list[Result]) -> Iterator[str]:
     def rows() -> Iterator[list[str]]:
         for r in results:
             cells = [f"{r.ratio:.4f}", _speed(r.compress), _speed(r.decompress)]
+            if r.peer.only_reads:
+                cells[:2] = ["", ""]
             is_best = [
                 r.ratio == min(w.ratio for w in whole),
                 r.compress == max(w.compress for w in whole),
@@ -167,6 +170,28 @@ def byte_tables(repetitions: int, missing: set[str]) -> Iterator[str]:
         yield from results_table(measure(makers, repetitions, missing))
     yield f"\\* on the first {peers.SLOW_SIZE >> 10} KiB only: its ratio does not compare."
     yield ""
+
+
+def lzw_tables(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Compare with what else speaks LZW."""
+    yield "### LZW"
+    yield ""
+    yield f"\\* on the first {peers.SLOW_SIZE >> 10} KiB only; those without a ratio read and do not write."
+    yield ""
+    for name in peers.LZW_INPUTS:
+        try:
+            data = inputs.load(name).data
+        except UnavailableError as reason:
+            missing.add(str(reason))
+            continue
+        for format, makers in peers.LZW_PEERS.items():
+            yield f"{peers.LZW_TITLES[format]} of `{name}`"
+            yield ""
+            races = [
+                lambda m=m: (peers.lzw_peer(m, format, data), data)  # noqa: B023 - called before the next
+                for m in makers
+            ]
+            yield from results_table(measure(races, repetitions, missing))
 
 
 def kernel_table(repetitions: int, missing: set[str]) -> Iterator[str]:
@@ -401,6 +426,7 @@ def page(repetitions: int) -> Iterator[str]:
     yield from kernel_table(repetitions, missing)
     yield from thread_table(repetitions, missing)
     yield from small_table(repetitions, missing)
+    yield from lzw_tables(repetitions, missing)
     yield from checkpoint_table(repetitions, missing)
     yield from array_table(repetitions, missing)
     yield from optimum_table(missing)
