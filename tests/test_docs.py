@@ -30,6 +30,16 @@ def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert result.failed == 0
 
 
+def test_examples_of_the_huffman_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("bitarray")
+    pytest.importorskip("dahuffman")
+    page = Path(__file__).parents[1] / "docs/huffman.md"
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 30
+    assert result.failed == 0
+
+
 def test_examples_are_found() -> None:
     finder = doctest.DocTestFinder()
     modules = [importlib.import_module(name) for name in MODULES]

@@ -1,5 +1,9 @@
 # The one place that turns a result of the C core into an exception.
 
+# The place of a fault, where there is no block that it is in.
+cdef size_t NOWHERE = <size_t>-1
+
+
 cdef int check(int rc, size_t fault, str within=" of a block's payload") except -1:
     if rc == TSR_OK:
         return 0
@@ -25,7 +29,7 @@ def result_error(int rc, size_t fault, str within=" of a block's payload"):
     text = tsr_result_text(rc).decode("ascii")
     if rc == TSR_ERR_DST_TOO_SMALL:
         return BufferError(text)
-    message = f"{text} (at byte {fault}{within})"
+    message = text if fault == NOWHERE else f"{text} (at byte {fault}{within})"
     if rc == TSR_ERR_LZW_SYMBOL:
         return ValueError(message)
     if rc == TSR_ERR_SHAPE or rc == TSR_ERR_MODE:

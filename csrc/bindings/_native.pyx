@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 # The one extension module: unpack buffers, call C without the GIL, map the result. See _native.pyi.
-from libc.stdint cimport SIZE_MAX, uint8_t, uint32_t
+from libc.stdint cimport SIZE_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from tersor cimport *
 
 from tersor.errors import CorruptDataError, UnsupportedFormatError
@@ -10,3 +10,4 @@ include "_buffers.pxi"
 include "_cpu.pxi"
 include "_block.pxi"
 include "_lzw.pxi"
+include "_code.pxi"

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "tersor.h" nogil:
@@ -23,6 +23,10 @@ cdef extern from "tersor.h" nogil:
         TSR_LZW_NEED_INPUT
         TSR_LZW_OUTPUT_FULL
         TSR_LZW_END
+        TSR_CODE_MAX_LENGTH
+        TSR_CODE_SYMBOLS_MAX
+        TSR_CODE_STRINGS
+        TSR_CODE_SLACK
 
     const char *tsr_result_text(int result)
 
@@ -84,3 +88,24 @@ cdef extern from "tersor.h" nogil:
     tsr_result tsr_lzw_encode(tsr_lzw_encoder *encoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
                               size_t src_len, int finish, tsr_lzw_progress *progress)
     size_t tsr_lzw_encode_bound(const tsr_lzw_dialect *dialect, size_t src_len)
+    size_t tsr_code_lengths_workspace_size(size_t n, int max_length)
+    void tsr_code_lengths(uint8_t *lengths, const uint64_t *weights, size_t n, int max_length, void *workspace)
+    size_t tsr_code_histogram_workspace_size()
+    void tsr_code_histogram16(uint64_t *counts, const uint8_t *src, size_t n, void *workspace)
+    size_t tsr_code_table_bound(size_t n_alphabet)
+    size_t tsr_code_table_write(uint8_t *dst, const uint8_t *lengths, size_t n_alphabet)
+    tsr_result tsr_code_table_read(uint8_t *lengths, size_t n_alphabet, const uint8_t *src, size_t src_len)
+    size_t tsr_code_measure(uint64_t *n_bits, const uint64_t *words, const uint8_t *src, size_t n, int width)
+    size_t tsr_code_encoded_size(const uint64_t *n_bits, size_t n)
+    void tsr_code_encode(uint8_t *dst, const uint64_t *n_bits, const uint64_t *words, const uint8_t *src, size_t n,
+                         int width)
+    void tsr_code_encode_bits(uint8_t *dst, const uint64_t *words, const uint8_t *src, size_t n, int width)
+    size_t tsr_code_decoder_size(size_t n)
+    tsr_result tsr_code_decoder_init(void *decoder, const uint32_t *n_of_length, const uint32_t *symbols, size_t n)
+    tsr_result tsr_code_decode_count(const void *decoder, const uint8_t *src, size_t src_len, uint64_t *n,
+                                     size_t *n_read)
+    tsr_result tsr_code_decode(const void *decoder, uint8_t *dst, size_t n, int width, const uint8_t *src,
+                               size_t src_len)
+    tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width,
+                                    const uint8_t *src, size_t src_len, uint64_t n_bits, size_t *n,
+                                    uint64_t *n_used)

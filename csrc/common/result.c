@@ -10,7 +10,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_PLANE_SIZE: return "the plane's size does not fit its mode";
     case TSR_ERR_TABLE_TRUNCATED: return "the data ends inside the code table";
     case TSR_ERR_TABLE_NIBBLE: return "the code table has an invalid nibble";
-    case TSR_ERR_TABLE_OVERRUN: return "the code table describes more than 256 symbols";
+    case TSR_ERR_TABLE_OVERRUN: return "the code table describes more symbols than there are";
     case TSR_ERR_CODE_OVERSUBSCRIBED: return "the code lengths are over-subscribed";
     case TSR_ERR_CODE_INCOMPLETE: return "the code lengths are incomplete";
     case TSR_ERR_STREAM_SHORT: return "the bit stream ends before the last symbol";
@@ -21,6 +21,11 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_LZW_CODE: return "a code is not in the table yet";
     case TSR_ERR_LZW_FIRST: return "the first code is no literal";
     case TSR_ERR_LZW_SYMBOL: return "a byte is no literal of this dialect";
+    case TSR_ERR_GAPS: return "gaps do not fit their plane";
+    case TSR_ERR_TABLE_LENGTH: return "a code length is zero or above the limit";
+    case TSR_ERR_TABLE_LONG: return "bytes are left over after the code table";
+    case TSR_ERR_COUNT: return "the count of symbols is not one that the data can hold";
+    case TSR_ERR_CODE_UNASSIGNED: return "the bits are no symbol's code";
     }
     return "unknown error";
 }

@@ -63,6 +63,17 @@ TSR_INLINE unsigned tsr_log2_floor(uint32_t v) {
 #endif
 }
 
+/* Index of the lowest set bit; v must not be zero. */
+TSR_INLINE unsigned tsr_lowest_bit(uint64_t v) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    unsigned long i;
+    _BitScanForward64(&i, v);
+    return (unsigned)i;
+#else
+    return (unsigned)__builtin_ctzll(v);
+#endif
+}
+
 TSR_INLINE size_t tsr_count_ones(const uint8_t *bytes, size_t n) {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i += 8) {

@@ -30,7 +30,7 @@ typedef enum tsr_result {
     TSR_ERR_PLANE_SIZE = -5,          /* a plane's data is too short or too long for its mode */
     TSR_ERR_TABLE_TRUNCATED = -6,     /* the data ends inside the code table */
     TSR_ERR_TABLE_NIBBLE = -7,        /* a nibble that means nothing where it stands */
-    TSR_ERR_TABLE_OVERRUN = -8,       /* the table describes more than 256 symbols */
+    TSR_ERR_TABLE_OVERRUN = -8,       /* the table describes more symbols than there are */
     TSR_ERR_CODE_OVERSUBSCRIBED = -9, /* the lengths need more code space than there is */
     TSR_ERR_CODE_INCOMPLETE = -10,    /* the lengths leave bit strings without a symbol */
     TSR_ERR_STREAM_SHORT = -11,       /* the bits end before the last symbol */
@@ -40,10 +40,15 @@ typedef enum tsr_result {
     TSR_ERR_DEPTH = -15,              /* planes within planes beyond the limit */
     TSR_ERR_LZW_CODE = -16,           /* a code that is not in the table yet */
     TSR_ERR_LZW_FIRST = -17,          /* the first code, or the first after a clear, is no literal */
-    TSR_ERR_LZW_SYMBOL = -18          /* encoder: a byte that is no literal of the dialect */
+    TSR_ERR_LZW_SYMBOL = -18,         /* encoder: a byte that is no literal of the dialect */
+    TSR_ERR_GAPS = -19,               /* gaps that do not fit their plane */
+    TSR_ERR_TABLE_LENGTH = -20,       /* a code length that is zero or above the limit */
+    TSR_ERR_TABLE_LONG = -21,         /* bytes are left over after the code table */
+    TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
+    TSR_ERR_CODE_UNASSIGNED = -23     /* bits that are no symbol's code */
 } tsr_result;
 
-#define TSR_RESULT_LAST TSR_ERR_LZW_SYMBOL
+#define TSR_RESULT_LAST TSR_ERR_CODE_UNASSIGNED
 
 /* A sentence fragment in plain English, never NULL. */
 const char *tsr_result_text(int result);
@@ -140,6 +145,77 @@ void tsr_huffman_histogram(uint32_t counts[256], const uint8_t *src, size_t src_
 /* Optimal code lengths of at most TSR_HUFFMAN_MAX_LENGTH bits. Two or more counts must be non-zero and
  * their sum at most TSR_BLOCK_CONTENT_MAX. */
 void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]);
+
+/* ---- Huffman codes for alphabets of up to 2^24 symbols (docs/huffman.md) -------------------------- */
+
+/* Longest code that is coded and decoded here; an optimal code needs 2^38 symbols of data to have a
+ * longer one. */
+#define TSR_CODE_MAX_LENGTH 56
+#define TSR_CODE_SYMBOLS_MAX ((size_t)1 << 24)
+/* From this many symbols on, data is cut into so many bit strings that are decoded side by side. */
+#define TSR_CODE_STRINGS 6
+#define TSR_CODE_STRINGS_MIN ((size_t)1 << 14)
+
+/*
+ * Optimal lengths for n weights in ascending order, 2 <= n <= TSR_CODE_SYMBOLS_MAX, none of them zero and
+ * their sum at most 2^56; none of the lengths is above max_length, and n <= 2^max_length. lengths[i] belongs
+ * to weights[i]. The unlimited code where its longest is within the limit, else by package-merge.
+ */
+size_t tsr_code_lengths_workspace_size(size_t n, int max_length);
+void tsr_code_lengths(uint8_t *lengths, const uint64_t *weights, size_t n, int max_length, void *workspace);
+
+/* How often each 16-bit value occurs among n. workspace has tsr_code_histogram_workspace_size() bytes. */
+size_t tsr_code_histogram_workspace_size(void);
+void tsr_code_histogram16(uint64_t counts[65536], const uint8_t *src, size_t n, void *workspace);
+
+/*
+ * Code table of an alphabet of n_alphabet values (at most TSR_CODE_SYMBOLS_MAX): from the length of each,
+ * 0 for absent ones, and back. tsr_code_table_write() returns the size, at most tsr_code_table_bound().
+ * tsr_code_table_read() refuses whatever is not the table of a complete code of lengths from 1 to
+ * TSR_CODE_MAX_LENGTH, but for a code of one symbol, whose length is 1.
+ */
+size_t tsr_code_table_bound(size_t n_alphabet);
+size_t tsr_code_table_write(uint8_t *dst, const uint8_t *lengths, size_t n_alphabet);
+tsr_result tsr_code_table_read(uint8_t *lengths, size_t n_alphabet, const uint8_t *src, size_t src_len);
+
+/*
+ * Symbols are numbers of `width` bytes (1, 2 or 4), n of them. words[s] is the code of symbol s:
+ * code << 6 | length, or 0 where it has none; words has an entry for every number that occurs.
+ * tsr_code_measure() adds up the bits of each string that tsr_code_encode() will write; its result is n,
+ * or the index of the first symbol without a code. tsr_code_encoded_size() is the size that follows.
+ * tsr_code_encode() needs that and TSR_CODE_SLACK bytes more of room.
+ */
+#define TSR_CODE_SLACK 8
+size_t tsr_code_measure(uint64_t n_bits[TSR_CODE_STRINGS], const uint64_t *words, const uint8_t *src, size_t n,
+                        int width);
+size_t tsr_code_encoded_size(const uint64_t n_bits[TSR_CODE_STRINGS], size_t n);
+void tsr_code_encode(uint8_t *dst, const uint64_t n_bits[TSR_CODE_STRINGS], const uint64_t *words,
+                     const uint8_t *src, size_t n, int width);
+/* One plain bit string, whatever n is; (bits + 7) / 8 + TSR_CODE_SLACK bytes of room. */
+void tsr_code_encode_bits(uint8_t *dst, const uint64_t *words, const uint8_t *src, size_t n, int width);
+
+/*
+ * Makes a decoder of tsr_code_decoder_size(n) bytes, to be used by any number of threads. The n symbols are
+ * in canonical order, n_of_length[l] of them have codes of l bits. Refuses what is no complete code, but for
+ * a code of one symbol and one bit.
+ */
+size_t tsr_code_decoder_size(size_t n);
+tsr_result tsr_code_decoder_init(void *decoder, const uint32_t n_of_length[TSR_CODE_MAX_LENGTH + 1],
+                                 const uint32_t *symbols, size_t n);
+
+/* How many symbols the data says it holds; never more than 8 * src_len. *n_read is the size of the count. */
+tsr_result tsr_code_decode_count(const void *decoder, const uint8_t *src, size_t src_len, uint64_t *n,
+                                 size_t *n_read);
+/* Decodes what tsr_code_encode() wrote: n symbols, which is the number that src says. */
+tsr_result tsr_code_decode(const void *decoder, uint8_t *dst, size_t n, int width, const uint8_t *src,
+                           size_t src_len);
+/*
+ * Decodes a plain bit string until there are n_max symbols or the n_bits bits are used up; n_bits is at most
+ * 8 * src_len. Sets *n to the number of symbols and *n_used to that of bits. A string that ends inside a
+ * code is an error.
+ */
+tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width, const uint8_t *src,
+                                size_t src_len, uint64_t n_bits, size_t *n, uint64_t *n_used);
 
 /* ---- LZW (docs/lzw.md) ---------------------------------------------------------------------------- */
 

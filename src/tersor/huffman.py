@@ -1,15 +1,16 @@
-"""Huffman coding of bytes."""
+"""Huffman coding: bytes into `.tsr` frames, and canonical codes over any alphabet."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from . import frame
+from .huffman_code import HuffmanCode
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["compress", "decompress"]
+__all__ = ["HuffmanCode", "compress", "decompress"]
 
 
 def compress(data: Buffer, *, threads: int | None = None) -> bytes:

@@ -36,6 +36,11 @@ def skewed(n: int) -> bytes:
     return bytes(min(int(rng.expovariate(1.2)), 9) for _ in range(n))
 
 
+def literals(n: int, share: float) -> bytes:
+    rng = random.Random(n)
+    return bytes(rng.randrange(40) if rng.random() < share else 7 for _ in range(n))
+
+
 def valid() -> dict[str, tuple[bytes, bytes]]:
     """Name, frame and content: one for each plane mode, type size and filter."""
     files = {}
@@ -46,8 +51,9 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
         "one_lane": skewed(700),
         "lanes": skewed(9001),
         "lanes_twice": skewed(66_003),
-        "flags": bytes(b if b > 2 else 0 for b in skewed(30_001)),
-        "packed": bytes(random.Random(3).choices(range(3), k=30_001)),
+        "flags": literals(20_001, 0.28),
+        "packed": bytes(random.Random(0).choices(range(3), k=60_001)),
+        "gaps": literals(9000, 0.04),
     }.items():
         files[name] = (tersor.compress(content), content)
     numbers = b"".join(struct.pack("<d", i / 7) for i in range(40)) + b"odd"
@@ -111,6 +117,8 @@ def invalid() -> dict[str, bytes]:
         "lzw_code": lzw(lzw_codes[:3] + b"\xff" + lzw_codes[4:]),
         "lzw_first": lzw(b"\0\1" + lzw_codes[2:]),
         "depth": frame(1, 0, plane(6, b"\1ab\6" * 5 + b"\0\0"), xxh3_64_intdigest(b"a", 0)),
+        # Two gaps, of which the second ends behind the plane.
+        "gaps": frame(9, 0, plane(8, b"a\x0f\2\0\0\0\2\0\0\0\3\5bc"), xxh3_64_intdigest(b"aaabaaaaa", 0)),
     }
 
 

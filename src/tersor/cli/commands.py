@@ -226,6 +226,7 @@ _MODES = (
     "flags",
     "packed",
     "lzw",
+    "gaps",
 )
 _FILTERS = ("none", "rotate 1", "rotate 2", "rotate 3", "rotate 4", "delta")
 

@@ -9,9 +9,11 @@ chapters, and each can be read alone:
 - `planes`: elements of 2, 4 or 8 bytes passed through a filter and taken apart into planes;
 - `frame`: planes in blocks, blocks in frames, with their checks;
 - `lzw`: LZW in the dialects of GIF, TIFF, PDF and Unix .Z, and its own.
+
+Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet.
 """
 
-from . import frame, huffman, lzw, plane, planes
+from . import code, frame, huffman, lzw, plane, planes
 from .frame import compress, decompress
 
-__all__ = ["compress", "decompress", "frame", "huffman", "lzw", "plane", "planes"]
+__all__ = ["code", "compress", "decompress", "frame", "huffman", "lzw", "plane", "planes"]
