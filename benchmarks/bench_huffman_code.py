@@ -1,4 +1,4 @@
-"""`HuffmanCode`: alphabets of 8 and 16 bits on every CPU path, the pure Python twin, and peers that do the same.
+"""`HuffmanCode`: alphabets of 8 and 16 bits on every CPU path, the Python twin, and peers that do the same.
 
 The code is made beforehand. Slow peers code the beginning of the data only, so compare bytes per second.
 """
