@@ -113,6 +113,16 @@ def int8() -> Input:
     return Input(b"".join(to_int8(a).tobytes() for a in weights().values() if a.ndim == 2))
 
 
+def sparse_int8() -> Input:
+    """The same after pruning: of each matrix the tenth with the largest magnitudes is kept."""
+    kept = []
+    for a in weights().values():
+        if a.ndim == 2:
+            threshold = np.quantile(np.abs(a), 0.9)
+            kept.append(to_int8(np.where(np.abs(a) < threshold, np.float32(0), a)).tobytes())
+    return Input(b"".join(kept))
+
+
 def pixels() -> Input:
     """Grey images of clothes (the training images of Fashion-MNIST)."""
     if not PIXELS.exists():
@@ -125,13 +135,14 @@ INPUTS: dict[str, Callable[[], Input]] = {
     "text": text,
     "bf16_exponents": bf16_exponents,
     "int8": int8,
+    "sparse_int8": sparse_int8,
     "pixels": pixels,
     "bf16": bf16,
     "f32": f32,
 }
 
 # What a plain Huffman coder takes as it is; the others need byte planes to compress well.
-BYTE_INPUTS = ["text", "bf16_exponents", "int8", "pixels"]
+BYTE_INPUTS = ["text", "bf16_exponents", "int8", "sparse_int8", "pixels"]
 
 
 def load(name: str) -> Input:

@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ from inputs import UnavailableError
 from numpy.typing import NDArray
 
 import tersor
-from tersor import _native, checkpoint
+from tersor import _native, checkpoint, lzw, reference
 
 # Slow peers are given this much of the data.
 SLOW_SIZE = 1 << 20
@@ -40,7 +40,8 @@ class Peer:
     """A compressor.
 
     `slow` ones (below some 20 MB/s) are measured on the beginning of the data only. One that
-    `overwrites` its input while it compresses needs a copy each time.
+    `overwrites` its input while it compresses needs a copy each time. What one that `only_reads` decompresses
+    was made by tersor.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Peer:
     decompress: Callable[[Any], Any]
     slow: bool = False
     overwrites: bool = False
+    only_reads: bool = False
 
     def sample(self, source: Any) -> Any:
         """Cut the source to what this peer is measured on."""
@@ -119,6 +121,12 @@ def _zstandard(input_name: str, typesize: int) -> Peer:
     return Peer("zstandard 1", compressor.compress, decompressor.decompress)
 
 
+def _zxc(input_name: str, typesize: int) -> Peer:
+    # Its strongest level ends in PivCo-Huffman: bits regrouped by the nodes of the code's tree.
+    compress = _import("zxc", "compress")
+    return Peer("zxc 7", partial(compress, level=7), _import("zxc", "decompress"))
+
+
 def _bitarray(input_name: str, typesize: int) -> Peer:
     bitarray = _import("bitarray", "bitarray")
     canonical_huffman = _import("bitarray.util", "canonical_huffman")
@@ -175,6 +183,7 @@ PEERS: dict[str, Callable[[str, int], Peer]] = {
     "zlib Z_HUFFMAN_ONLY": _zlib_huffman,
     "zlib 6": _zlib,
     "zstandard 1": _zstandard,
+    "zxc 7": _zxc,
     "bitarray": _bitarray,
     "dahuffman": _dahuffman,
     "zipnn": _zipnn,
@@ -233,6 +242,104 @@ def block_coder(path: str, size: int) -> Peer:
         return output
 
     return Peer(f"tersor {path}", compress, decompress)
+
+
+def threaded(threads: int) -> Peer:
+    """Make a peer of tersor with so many threads."""
+    return Peer(
+        f"{threads} thread{'s' * (threads > 1)}",
+        lambda data: tersor.compress(data, threads=threads),
+        lambda frame: tersor.decompress(frame, threads=threads),
+    )
+
+
+# ---- Small inputs -------------------------------------------------------------------------------
+
+
+SMALL_PEERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "tersor.huffman": (tersor.huffman.compress, tersor.huffman.decompress),
+    "zlib 1": (partial(zlib.compress, level=1), zlib.decompress),
+    "zlib 6": (zlib.compress, zlib.decompress),
+}
+
+
+# ---- LZW ----------------------------------------------------------------------------------------
+
+
+def _tersor_lzw(format: str, size: int) -> Peer:
+    def decompress(data: bytes) -> bytes:
+        # imagecodecs is told the size as well, and the others look for the end.
+        return lzw.decompress(data, format, expected_size=size if format == "tiff" else None)
+
+    return Peer("tersor.lzw", lambda data: lzw.compress(data, format), decompress)
+
+
+def _reference_lzw(format: str, size: int) -> Peer:
+    coder = reference.lzw
+    return Peer(
+        "tersor.reference",
+        lambda data: coder.compress(data, format),
+        lambda data: coder.decompress(data, format),
+        slow=True,
+    )
+
+
+def _imagecodecs(format: str, size: int) -> Peer:
+    encode, decode = _import("imagecodecs", "lzw_encode"), _import("imagecodecs", "lzw_decode")
+    return Peer("imagecodecs", encode, lambda data: decode(data, out=size))
+
+
+def _ncompress(format: str, size: int) -> Peer:
+    return Peer("ncompress", _import("ncompress", "compress"), _import("ncompress", "decompress"))
+
+
+def _reader(name: str, format: str, decompress: Callable[[bytes], Any]) -> Peer:
+    return Peer(name, lambda data: lzw.compress(data, format), decompress, slow=True, only_reads=True)
+
+
+def _unlzw3(format: str, size: int) -> Peer:
+    return _reader("unlzw3", format, _import("unlzw3", "unlzw"))
+
+
+def _uncompresspy(format: str, size: int) -> Peer:
+    open_file = _import("uncompresspy", "LZWFile")
+    return _reader("uncompresspy", format, lambda data: open_file(io.BytesIO(data)).read())
+
+
+def _pypdf(format: str, size: int) -> Peer:
+    return _reader("pypdf", format, _import("pypdf.filters", "LZWDecode").decode)
+
+
+def _pdfminer(format: str, size: int) -> Peer:
+    return _reader("pdfminer.six", format, _import("pdfminer.lzw", "lzwdecode"))
+
+
+LZW_PEERS: dict[str, list[Callable[[str, int], Peer]]] = {
+    "tiff": [_tersor_lzw, _reference_lzw, _imagecodecs],
+    "z": [_tersor_lzw, _reference_lzw, _ncompress, _unlzw3, _uncompresspy],
+    "pdf": [_tersor_lzw, _reference_lzw, _pypdf, _pdfminer],
+}
+"""Makers of peers for each format, from the format and the size of the data."""
+
+LZW_TITLES = {"tiff": "TIFF strips of 64 KiB", "z": "A `.Z` file", "pdf": "A PDF stream"}
+LZW_INPUTS = ["text", "pixels"]
+STRIP_SIZE = 64 << 10
+
+
+def lzw_peer(maker: Callable[[str, int], Peer], format: str, data: bytes) -> Peer:
+    """Make a peer for data as a format has it: for TIFF cut into strips, which its results are lists of."""
+    if format != "tiff":
+        return maker(format, len(data))
+    peer = maker(format, STRIP_SIZE)
+    short = maker(format, (len(data) - 1) % STRIP_SIZE + 1)
+
+    def compress(data: bytes) -> list[bytes]:
+        return [peer.compress(data[at : at + STRIP_SIZE]) for at in range(0, len(data), STRIP_SIZE)]
+
+    def decompress(strips: list[bytes]) -> list[bytes]:
+        return [peer.decompress(strip) for strip in strips[:-1]] + [short.decompress(strips[-1])]
+
+    return replace(peer, compress=compress, decompress=decompress)
 
 
 # ---- Arrays and model files ---------------------------------------------------------------------

@@ -15,8 +15,10 @@ import platform
 import subprocess
 import sys
 import tempfile
+import timeit
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from pathlib import Path
@@ -27,12 +29,15 @@ import inputs
 import numpy as np
 import peers
 from inputs import UnavailableError
+from numpy.typing import NDArray
 from peers import Peer, to_bytes
 
 import tersor
+from tersor import _native
 
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-LIBRARIES = ["numpy", "zstandard", "bitarray", "dahuffman", "zipnn", "torch"]
+LIBRARIES = ["numpy", "zstandard", "zxc-compress", "bitarray", "dahuffman", "zipnn", "torch", "imagecodecs"]
+LIBRARIES += ["ncompress", "unlzw3", "uncompresspy", "pypdf", "pdfminer.six"]
 QUICK_BYTES = 4 << 20
 OPTIMUM_BLOCK = 256 << 10
 LARGE_MODEL_COPIES = 11  # of 90.9 MB
@@ -118,6 +123,8 @@ def results_table(results: list[Result]) -> Iterator[str]:
     def rows() -> Iterator[list[str]]:
         for r in results:
             cells = [f"{r.ratio:.4f}", _speed(r.compress), _speed(r.decompress)]
+            if r.peer.only_reads:
+                cells[:2] = ["", ""]
             is_best = [
                 r.ratio == min(w.ratio for w in whole),
                 r.compress == max(w.compress for w in whole),
@@ -163,6 +170,95 @@ def byte_tables(repetitions: int, missing: set[str]) -> Iterator[str]:
         yield from results_table(measure(makers, repetitions, missing))
     yield f"\\* on the first {peers.SLOW_SIZE >> 10} KiB only: its ratio does not compare."
     yield ""
+
+
+def lzw_tables(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Compare with what else speaks LZW."""
+    yield "### LZW"
+    yield ""
+    yield f"\\* on the first {peers.SLOW_SIZE >> 10} KiB only; those without a ratio read and do not write."
+    yield ""
+    for name in peers.LZW_INPUTS:
+        try:
+            data = inputs.load(name).data
+        except UnavailableError as reason:
+            missing.add(str(reason))
+            continue
+        for format, makers in peers.LZW_PEERS.items():
+            yield f"{peers.LZW_TITLES[format]} of `{name}`"
+            yield ""
+            races = [
+                lambda m=m: (peers.lzw_peer(m, format, data), data)  # noqa: B023 - called before the next
+                for m in makers
+            ]
+            yield from results_table(measure(races, repetitions, missing))
+
+
+def kernel_table(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Compare the CPU paths of the block coder."""
+    yield "### Kernels"
+    yield ""
+    yield "The block coder alone, into memory that is there already: compress / decompress MB/s by CPU path."
+    yield ""
+    rows = []
+    names: list[str] = []
+    for name in inputs.BYTE_INPUTS:
+        try:
+            data, typesize = inputs.load(name)
+        except UnavailableError as reason:
+            missing.add(str(reason))
+            continue
+        makers = [lambda p=p: (peers.block_coder(p, len(data)), data) for p in _native.cpu_paths()]  # noqa: B023
+        makers.append(lambda: (peers.make("zstandard 1", name, typesize), data))  # noqa: B023
+        results = measure(makers, repetitions, missing)
+        names = [r.peer.name for r in results]
+        rows.append([f"`{name}`", *(f"{_speed(r.compress)} / {_speed(r.decompress)}" for r in results)])
+    yield from table(["", *names], rows)
+
+
+def thread_table(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Tell what a second core gains."""
+    yield "### Threads"
+    yield ""
+    rows = []
+    for name in inputs.BYTE_INPUTS:
+        try:
+            data = inputs.load(name).data
+        except UnavailableError as reason:
+            missing.add(str(reason))
+            continue
+        one, two = measure([lambda n=n: (peers.threaded(n), data) for n in (1, 2)], repetitions, missing)  # noqa: B023
+        gains = two.compress / one.compress, two.decompress / one.decompress
+        rows.append([f"`{name}`", *(f"{_speed(r.compress)} / {_speed(r.decompress)}" for r in (one, two))])
+        rows[-1].append(f"{gains[0]:.2f} / {gains[1]:.2f}")
+    yield from table(["compress / decompress MB/s", "1 thread", "2 threads", "gain"], rows)
+
+
+def small_table(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Tell what a call costs on small inputs."""
+    yield "### Small inputs"
+    yield ""
+    yield "Microseconds a call, compress / decompress, and compressed bytes; pieces of the BF16 exponents."
+    yield ""
+    try:
+        data = inputs.load("bf16_exponents").data
+    except UnavailableError as reason:
+        missing.add(str(reason))
+        return
+    rows = []
+    for size in (100, 1000, 10_000):
+        piece = data[:size]
+        calls = 200_000 // (100 + size)
+        row = [f"{size:,} bytes"]
+        for compress, decompress in peers.SMALL_PEERS.values():
+            packed = compress(piece)
+            times = [
+                min(timeit.repeat(partial(function, argument), number=calls, repeat=5 * repetitions)) / calls
+                for function, argument in ((compress, piece), (decompress, packed))
+            ]
+            row.append(f"{times[0] * 1e6:.1f} / {times[1] * 1e6:.1f}, {len(packed):,} bytes")
+        rows.append(row)
+    yield from table(["", *peers.SMALL_PEERS], rows)
 
 
 def checkpoint_table(repetitions: int, missing: set[str]) -> Iterator[str]:
@@ -220,13 +316,20 @@ def optimum_bits(counts: Iterable[int]) -> int:
     return bits
 
 
+def entropy_bits(counts: NDArray[Any]) -> float:
+    """Order-0 entropy of all that is counted."""
+    seen = counts[counts > 0]
+    return float(seen @ np.log2(seen.sum() / seen))
+
+
 def optimum_table(missing: set[str]) -> Iterator[str]:
-    """Compare sizes with the least that Huffman coding could reach."""
+    """Compare sizes with the least that coding byte by byte could reach."""
     yield "### Size against the optimum"
     yield ""
     yield (
-        f"Whole frames (code tables, checksums and all) against Huffman codes of unlimited length, made "
-        f"anew for each {OPTIMUM_BLOCK >> 10} KiB, without any table."
+        "Whole frames (code tables, checksums and all) against two bounds, each taken of "
+        f"{OPTIMUM_BLOCK >> 10} KiB at a time and without any table: Huffman codes of unlimited length, and "
+        "the order-0 entropy."
     )
     yield ""
     rows = []
@@ -237,13 +340,14 @@ def optimum_table(missing: set[str]) -> Iterator[str]:
             missing.add(str(reason))
             continue
         values = np.frombuffer(data, np.uint8)
-        bits = sum(
-            optimum_bits(np.bincount(values[at : at + OPTIMUM_BLOCK]))
-            for at in range(0, len(data), OPTIMUM_BLOCK)
-        )
+        counts = [np.bincount(values[at : at + OPTIMUM_BLOCK]) for at in range(0, len(data), OPTIMUM_BLOCK)]
         size = len(tersor.compress(data, "huffman"))
-        rows.append([f"`{name}`", f"{bits / 8:,.0f}", f"{size:,}", f"+{800 * size / bits - 100:.2f} %"])
-    yield from table(["", "optimum", "tersor", "difference"], rows)
+        bounds = sum(map(optimum_bits, counts)) / 8, sum(map(entropy_bits, counts)) / 8
+        row = [f"`{name}`", f"{size:,}"]
+        for bound in bounds:
+            row += [f"{bound:,.0f}", f"{100 * size / bound - 100:+.2f} %"]
+        rows.append(row)
+    yield from table(["", "tersor", "Huffman", "difference", "entropy", "difference"], rows)
 
 
 def memory_table(missing: set[str]) -> Iterator[str]:
@@ -319,6 +423,10 @@ def page(repetitions: int) -> Iterator[str]:
         yield f"Inputs are cut to {_megabytes(cap)}."
     yield ""
     yield from byte_tables(repetitions, missing)
+    yield from kernel_table(repetitions, missing)
+    yield from thread_table(repetitions, missing)
+    yield from small_table(repetitions, missing)
+    yield from lzw_tables(repetitions, missing)
     yield from checkpoint_table(repetitions, missing)
     yield from array_table(repetitions, missing)
     yield from optimum_table(missing)

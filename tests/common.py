@@ -6,6 +6,8 @@ import random
 
 import numpy as np
 
+from tersor.reference import huffman
+
 # Around the edges of steps, tails, layouts, samples and blocks.
 EDGES = [1, 2, 3, 7, 8, 63, 64, 65, 127, 128, 129, 191, 192, 255, 256, 257, 8191, 8192, 8193]
 EDGES += [32767, 32768, 65535, 65536, 65537, (256 << 10) - 1, 256 << 10, (256 << 10) + 1]
@@ -56,7 +58,7 @@ def make(kind: str, n: int) -> bytes:
         case "few symbols":
             return (rng.integers(0, 12, n) * 20).astype("u1").tobytes()
         case "runs":
-            return np.repeat(rng.integers(0, 3, n // 50 + 1) * 99, 50).astype("u1").tobytes()[:n]
+            return np.repeat(rng.integers(1, 3, n // 50 + 1).cumsum() % 3 * 99, 50).astype("u1").tobytes()[:n]
         case "random":
             return rng.bytes(n)
     raise ValueError(kind)
@@ -79,3 +81,27 @@ KINDS = (
     "runs",
     "random",
 )
+
+# Codes that our encoder never makes but a reader must know: how many symbols have each length.
+CODES: dict[str, dict[int, int]] = {
+    "one bit": {1: 2},
+    "six bits": {6: 64},
+    "seven bits": {7: 128},
+    "eight bits": {8: 256},
+    "each length": {**dict.fromkeys(range(1, 11), 1), 11: 2},
+    "long ones": {1: 1, 2: 1, 8: 32, 9: 32, 10: 32, 11: 64},
+    "one or nine": {1: 1, 8: 1, 9: 254},
+    "nearly uniform": {7: 1, 8: 253, 9: 2},
+    "gaps": {5: 31, 6: 1, 7: 1, 9: 4},
+}
+
+
+def block_of_code(code: str, mode: int, n: int) -> tuple[bytes, bytes]:
+    """Make n bytes with every symbol of a code, and the payload of a block (shape 0) that has it."""
+    rng = random.Random(n)
+    symbols = [length for length, count in CODES[code].items() for _ in range(count)]
+    lengths = symbols + [0] * (256 - len(symbols))
+    rng.shuffle(lengths)
+    content = bytes(rng.choices([s for s in range(256) if lengths[s]], k=n))
+    plane = huffman.write_table(lengths) + huffman.encode(content, lengths, mode)
+    return content, bytes([mode]) + len(plane).to_bytes(3, "little") + plane

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from common import EDGES, KINDS, make
+from common import CODES, EDGES, KINDS, block_of_code, make
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +40,15 @@ def test_codecs_are_the_same(cpu_path: str, codec: str) -> None:
     number = tersor.frame.CODECS[codec]
     expected = reference.frame.encode_block(content, 4, 1, codec)
     assert _native.encode_block(content, 4, 1, number) == expected
+
+
+@pytest.mark.parametrize("mode", [2, 3, 4])
+@pytest.mark.parametrize("code", CODES)
+def test_unusual_codes_are_read(cpu_path: str, code: str, mode: int) -> None:
+    content, payload = block_of_code(code, mode, 5000)
+    out = bytearray(5000)
+    _native.decode_block(payload, 0, out)
+    assert out == content
 
 
 @given(st.binary(min_size=8, max_size=600), st.sampled_from([1, 2, 4, 8]), st.integers(0, 5))

@@ -3,6 +3,7 @@
 CODEC_AUTO = TSR_CODEC_AUTO
 CODEC_HUFFMAN = TSR_CODEC_HUFFMAN
 CODEC_RAW = TSR_CODEC_RAW
+CODEC_LZW = TSR_CODEC_LZW
 FILTER_CHOOSE = TSR_FILTER_CHOOSE
 BLOCK_CONTENT_MAX = TSR_BLOCK_CONTENT_MAX
 
@@ -44,7 +45,7 @@ def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not 
         raise ValueError("a block needs a type size of 1, 2, 4 or 8 and so many bytes to 1 MiB")
     if not (0 <= filter <= TSR_FILTER_DELTA or filter == TSR_FILTER_CHOOSE):
         raise ValueError("unknown filter")
-    if not 0 <= codec <= TSR_CODEC_RAW:
+    if not 0 <= codec <= TSR_CODEC_LZW:
         raise ValueError("unknown codec")
     if out.shape[0] == 0:
         raise BufferError("the destination is too small")

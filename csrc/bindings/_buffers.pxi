@@ -6,8 +6,29 @@ from cpython.buffer cimport (
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
+from libc.string cimport memcpy, strchr
 
 import threading
+
+
+cdef int get_bytes(object data, Py_buffer *view, bint writable) except -1:
+    """Get the memory of any contiguous buffer; the caller releases it."""
+    cdef int flags = PyBUF_ANY_CONTIGUOUS | PyBUF_FORMAT
+    PyObject_GetBuffer(data, view, flags | PyBUF_WRITABLE if writable else flags)
+    # An object array's memory is pointers, which mean nothing outside this process.
+    if view.format is not NULL and strchr(view.format, c"O") is not NULL:
+        PyBuffer_Release(view)
+        raise TypeError("arrays of Python objects have no bytes to compress")
+    return 0
+
+
+cdef Py_ssize_t buffer_size(object data) except -1:
+    cdef Py_buffer view
+    cdef Py_ssize_t size
+    get_bytes(data, &view, False)
+    size = view.len
+    PyBuffer_Release(&view)
+    return size
 
 
 cdef class Bytes1D:
@@ -15,12 +36,7 @@ cdef class Bytes1D:
     cdef Py_buffer source
 
     def __cinit__(self, data, bint writable=False):
-        cdef int flags = PyBUF_ANY_CONTIGUOUS | PyBUF_FORMAT
-        PyObject_GetBuffer(data, &self.source, flags | PyBUF_WRITABLE if writable else flags)
-        # An object array's memory is pointers, which mean nothing outside this process.
-        if self.source.format is not NULL and b"O" in <bytes>self.source.format:
-            PyBuffer_Release(&self.source)
-            raise TypeError("arrays of Python objects have no bytes to compress")
+        get_bytes(data, &self.source, writable)
 
     def __dealloc__(self):
         PyBuffer_Release(&self.source)

@@ -4,13 +4,13 @@
 cdef size_t NOWHERE = <size_t>-1
 
 
-cdef int check(int rc, size_t fault) except -1:
+cdef int check(int rc, size_t fault, str within=" of a block's payload") except -1:
     if rc == TSR_OK:
         return 0
-    raise result_error(rc, fault)
+    raise result_error(rc, fault, within)
 
 
-def result_error(int rc, size_t fault):
+def result_error(int rc, size_t fault, str within=" of a block's payload"):
     """Make the exception for a result code of the C core.
 
     Parameters
@@ -18,7 +18,9 @@ def result_error(int rc, size_t fault):
     rc : int
         A `tsr_result` other than `TSR_OK`.
     fault : int
-        Offset in bytes of the fault in the block's payload.
+        Offset in bytes of the fault in what was coded.
+    within : str
+        What that is, as the end of the message.
 
     Returns
     -------
@@ -27,7 +29,9 @@ def result_error(int rc, size_t fault):
     text = tsr_result_text(rc).decode("ascii")
     if rc == TSR_ERR_DST_TOO_SMALL:
         return BufferError(text)
-    message = text if fault == NOWHERE else f"{text} (at byte {fault} of a block's payload)"
+    message = text if fault == NOWHERE else f"{text} (at byte {fault}{within})"
+    if rc == TSR_ERR_LZW_SYMBOL:
+        return ValueError(message)
     if rc == TSR_ERR_SHAPE or rc == TSR_ERR_MODE:
         return UnsupportedFormatError(message)
     return CorruptDataError(message)

@@ -9,15 +9,20 @@ cdef extern from "tersor.h" nogil:
         TSR_ERR_DST_TOO_SMALL
         TSR_ERR_SHAPE
         TSR_ERR_MODE
+        TSR_ERR_LZW_SYMBOL
         TSR_RESULT_LAST
         TSR_CPU_PATHS
         TSR_BLOCK_CONTENT_MAX
         TSR_CODEC_AUTO
         TSR_CODEC_HUFFMAN
         TSR_CODEC_RAW
+        TSR_CODEC_LZW
         TSR_FILTER_DELTA
         TSR_FILTER_CHOOSE
         TSR_HUFFMAN_MAX_LENGTH
+        TSR_LZW_NEED_INPUT
+        TSR_LZW_OUTPUT_FULL
+        TSR_LZW_END
         TSR_CODE_MAX_LENGTH
         TSR_CODE_SYMBOLS_MAX
         TSR_CODE_STRINGS
@@ -52,6 +57,38 @@ cdef extern from "tersor.h" nogil:
     void tsr_huffman_histogram(uint32_t *counts, const uint8_t *src, size_t src_len)
     void tsr_huffman_code_lengths(uint8_t *lengths, const uint32_t *counts)
 
+    ctypedef struct tsr_lzw_dialect:
+        uint8_t msb_first
+        uint8_t literal_bits
+        uint8_t max_bits
+        uint8_t early_change
+        uint8_t clear_code
+        uint8_t end_code
+        uint8_t grouped
+        uint8_t full_grows
+    ctypedef struct tsr_lzw_progress:
+        size_t n_read
+        size_t n_written
+        int status
+    ctypedef struct tsr_lzw_decoder:
+        pass
+    ctypedef struct tsr_lzw_encoder:
+        pass
+
+    int tsr_lzw_dialect_valid(const tsr_lzw_dialect *dialect)
+
+    size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect)
+    void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect)
+    tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
+                              size_t src_len, tsr_lzw_progress *progress)
+    tsr_result tsr_lzw_decode_whole(tsr_lzw_decoder *decoder, uint8_t *dst, size_t n_before, size_t dst_len,
+                                    const uint8_t *src, size_t src_len, tsr_lzw_progress *progress)
+
+    size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect)
+    void tsr_lzw_encoder_init(tsr_lzw_encoder *encoder, const tsr_lzw_dialect *dialect)
+    tsr_result tsr_lzw_encode(tsr_lzw_encoder *encoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
+                              size_t src_len, int finish, tsr_lzw_progress *progress)
+    size_t tsr_lzw_encode_bound(const tsr_lzw_dialect *dialect, size_t src_len)
     size_t tsr_code_lengths_workspace_size(size_t n, int max_length)
     void tsr_code_lengths(uint8_t *lengths, const uint64_t *weights, size_t n, int max_length, void *workspace)
     size_t tsr_code_histogram_workspace_size()

@@ -18,6 +18,10 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_LANE_STATE: return "the lane states do not fit the stream";
     case TSR_ERR_PADDING: return "padding bits are not zero";
     case TSR_ERR_DEPTH: return "planes are nested too deeply";
+    case TSR_ERR_LZW_CODE: return "a code is not in the table yet";
+    case TSR_ERR_LZW_FIRST: return "the first code is no literal";
+    case TSR_ERR_LZW_SYMBOL: return "a byte is no literal of this dialect";
+    case TSR_ERR_GAPS: return "gaps do not fit their plane";
     case TSR_ERR_TABLE_LENGTH: return "a code length is zero or above the limit";
     case TSR_ERR_TABLE_LONG: return "bytes are left over after the code table";
     case TSR_ERR_COUNT: return "the count of symbols is not one that the data can hold";

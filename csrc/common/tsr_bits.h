@@ -17,6 +17,12 @@ TSR_INLINE uint16_t tsr_load16(const uint8_t *p) {
 
 TSR_INLINE void tsr_store16(uint8_t *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 
+TSR_INLINE uint64_t tsr_load64(const uint8_t *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 TSR_INLINE uint64_t tsr_load64_be(const uint8_t *p) {
     uint64_t v;
     memcpy(&v, p, sizeof v);
@@ -57,8 +63,8 @@ TSR_INLINE unsigned tsr_log2_floor(uint32_t v) {
 #endif
 }
 
-/* v must not be zero. */
-TSR_INLINE unsigned tsr_count_trailing_zeros(uint64_t v) {
+/* Index of the lowest set bit; v must not be zero. */
+TSR_INLINE unsigned tsr_lowest_bit(uint64_t v) {
 #if defined(_MSC_VER) && !defined(__clang__)
     unsigned long i;
     _BitScanForward64(&i, v);

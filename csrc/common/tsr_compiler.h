@@ -24,6 +24,7 @@
 #define TSR_INLINE static __forceinline
 #define TSR_LIKELY(x) (x)
 #define TSR_UNLIKELY(x) (x)
+#define TSR_PREFETCH(p) ((void)(p))
 #define TSR_RESTRICT __restrict
 #define TSR_UNROLL
 #else
@@ -31,6 +32,7 @@
 #define TSR_INLINE static inline __attribute__((always_inline))
 #define TSR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define TSR_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define TSR_PREFETCH(p) __builtin_prefetch(p)
 #define TSR_RESTRICT __restrict__
 /* Before a loop of few and constant turns. */
 #define TSR_UNROLL _Pragma("GCC unroll 8")

@@ -7,7 +7,11 @@
  *   ./fuzz -max_total_time=60 csrc/fuzz/corpus
  * With any compiler and sanitizer, -DFUZZ_STANDALONE makes a program that mutates real blocks by itself:
  *   ./fuzz CASES [SEED]        (tests/test_sanitizers.py builds and runs this one)
+ *   ./fuzz --blocks FILE       checks blocks that another machine made (tests/test_neon.py)
  */
+#ifdef FUZZ_GUARDED
+#include "guarded_malloc.h" /* for want of AddressSanitizer */
+#endif
 #include "tersor.h"
 
 #include <stdio.h>
@@ -141,8 +145,45 @@ static void fill(uint8_t *content, size_t n) {
     }
 }
 
+#define DECODE_ONLY 255
+
+/* Blocks as u32 content size, u32 payload size, u8 shape, u8 codec, content, payload. All paths must decode them,
+ * and encode the content to the same bytes unless DECODE_ONLY stands for the codec. */
+static int check_blocks(const char *name) {
+    FILE *file = fopen(name, "rb");
+    uint32_t sizes[2];
+    uint8_t shape_and_codec[2];
+    size_t n_blocks = 0;
+    CHECK(file);
+    while (fread(sizes, sizeof sizes, 1, file) == 1) {
+        CHECK(fread(shape_and_codec, sizeof shape_and_codec, 1, file) == 1);
+        const uint8_t shape = shape_and_codec[0], codec = shape_and_codec[1];
+        uint8_t *content = malloc(sizes[0]), *payload = malloc(sizes[1]);
+        CHECK(content && payload);
+        CHECK(fread(content, sizes[0], 1, file) == 1 && fread(payload, sizes[1], 1, file) == 1);
+        decode_everywhere(payload, sizes[1], shape, sizes[0], content);
+        if (codec != DECODE_ONLY) {
+            size_t n_coded;
+            uint8_t this_shape;
+            uint8_t *coded = encode_everywhere(content, sizes[0], 1 << (shape & 3), shape >> 2, codec, &n_coded,
+                                               &this_shape);
+            CHECK(this_shape == shape && n_coded == sizes[1] && !memcmp(coded, payload, n_coded));
+            free(coded);
+        }
+        free(content);
+        free(payload);
+        n_blocks++;
+    }
+    fclose(file);
+    tsr_cpu_select(tsr_cpu_best());
+    printf("%zu blocks, lastly on %s and %s\n", n_blocks, tsr_cpu_path_name(tsr_huffman_kernel_path()),
+           tsr_cpu_path_name(tsr_planes_kernel_path()));
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static const size_t sizes[] = {1, 2, 7, 64, 127, 128, 500, 4096, 8191, 8192, 9000, 20000, 70000, 150000};
+    if (argc == 3 && strcmp(argv[1], "--blocks") == 0) return check_blocks(argv[2]);
     const size_t n_cases = argc > 1 ? strtoull(argv[1], NULL, 10) : 100;
     state = argc > 2 ? strtoull(argv[2], NULL, 10) | 1 : 1;
     size_t n_decodes = 0;

@@ -1,64 +1,51 @@
 /* From Huffman data back to a plane of bytes. */
 #include "huffman_internal.h"
 
-/* Flat table over the next 11 bits: length << 8 | symbol. */
-typedef struct flat_table {
-    uint16_t entry[1 << MAX_LENGTH];
-} flat_table;
-
-static void flat_table_fill(flat_table *table, const huffman_code *code) {
-    size_t at = 0;
-    for (int l = 1; l <= code->max_length; l++) {
-        const size_t width = (size_t)1 << (MAX_LENGTH - l);
-        for (int i = code->first_index[l]; i < code->first_index[l + 1]; i++) {
-            const uint16_t entry = (uint16_t)(l << 8 | code->sorted[i]);
-            for (size_t w = 0; w < width; w++) table->entry[at + w] = entry;
-            at += width;
-        }
-    }
+/*
+ * A lane is one number: its bits, left-aligned, and a one after them. It is due a word when the one is in the
+ * upper half. S, what the one is worth there, is zero otherwise: word and the one after it take the old one's
+ * place as (2 * word + 1) * S, and with no branch.
+ */
+TSR_INLINE const uint8_t *decode_lane(const uint16_t *flat, uint32_t *lane, const uint8_t *words, uint8_t *dst) {
+    const unsigned entry = flat[*lane >> (32 - MAX_LENGTH)];
+    const uint32_t bits = *lane << (entry & 31);
+    const uint32_t one = (bits & (0u - bits)) >> 16;
+    *dst = (uint8_t)(entry >> 8);
+    *lane = bits + one * (2u * tsr_load16(words) - 0xFFFFu); /* one * 65536 is the old one */
+    return words + 2 * ((uint16_t)bits == 0);
 }
 
-static void decode_stream_scalar(const flat_table *table, lane_stream *stream) {
-    uint32_t bits[LANES], n_bits[LANES]; /* left-aligned */
+static void decode_stream_scalar(const uint16_t *flat, lane_stream *stream) {
+    uint32_t lanes[LANES];
     lane_states *states = &stream->states;
     for (int k = 0; k < LANES; k++) {
-        n_bits[k] = 16u + states->n_front[k & 1][k >> 1];
-        bits[k] = ((uint32_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1])
-                  << (32 - n_bits[k]);
+        const uint32_t bits = (uint32_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1];
+        lanes[k] = (2 * bits + 1) << (15 - states->n_front[k & 1][k >> 1]);
     }
     const uint8_t *words = stream->words;
     uint8_t *dst = stream->dst;
     size_t n_steps = stream->n_steps;
-    for (; n_steps > 0 && words <= stream->words_end; n_steps--, dst += LANES) {
-        for (int parity = 0; parity < 2; parity++) {
-            for (int k = parity; k < LANES; k += 2) {
-                const unsigned entry = table->entry[bits[k] >> (32 - MAX_LENGTH)];
-                const unsigned length = entry >> 8;
-                dst[k] = (uint8_t)entry;
-                const uint32_t n = n_bits[k] - length;
-                const uint32_t refill = n < 16;
-                const uint32_t word = tsr_load16(words) & (0u - refill);
-                bits[k] = bits[k] << length | word << (16 - (n & 15));
-                n_bits[k] = n + (refill << 4);
-                words += refill << 1;
-            }
-        }
-    }
+    for (; n_steps > 0 && words <= stream->words_end; n_steps--, dst += LANES)
+        for (int parity = 0; parity < 2; parity++)
+            for (int k = parity; k < LANES; k += 8)
+                for (int i = k; i < k + 8; i += 2) /* unrolled by the compiler */
+                    words = decode_lane(flat, &lanes[i], words, &dst[i]);
     stream->words = words;
     stream->dst = dst;
     stream->n_steps = n_steps;
     for (int k = 0; k < LANES; k++) {
-        const uint32_t right = bits[k] >> (32 - n_bits[k]);
-        states->low[k & 1][k >> 1] = (uint16_t)right;
-        states->front[k & 1][k >> 1] = (uint16_t)(right >> 16);
-        states->n_front[k & 1][k >> 1] = (uint16_t)(n_bits[k] - 16);
+        uint32_t bits = lanes[k], n_front = 15;
+        for (; !(bits & 1); bits >>= 1) n_front--;
+        states->low[k & 1][k >> 1] = (uint16_t)(bits >> 1);
+        states->front[k & 1][k >> 1] = (uint16_t)(bits >> 17);
+        states->n_front[k & 1][k >> 1] = (uint16_t)n_front;
     }
 }
 
 void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *streams, int n_streams) {
-    flat_table table;
-    flat_table_fill(&table, code);
-    for (int i = 0; i < n_streams; i++) decode_stream_scalar(&table, &streams[i]);
+    uint16_t flat[1 << MAX_LENGTH];
+    tsr_huffman_flat_table(flat, code, MAX_LENGTH);
+    for (int i = 0; i < n_streams; i++) decode_stream_scalar(flat, &streams[i]);
 }
 
 /* Reads bit strings, most significant bit first; bits past the end are zero. */
@@ -94,20 +81,61 @@ static tsr_result check_end(const bit_reader *r) {
     return TSR_OK;
 }
 
+/* Two symbols a lookup where their codes fit: symbols | bits << 16 | number of symbols << 24. Lookups wait for
+ * each other, so that fewer are faster, but this table takes time to fill in. */
+static void fill_pairs(uint32_t *pairs, const uint16_t *flat, int n_bits) {
+    unsigned first = 0, length = 0;
+    for (size_t i = 0, width; i < (size_t)1 << n_bits; i += width) {
+        const unsigned first_before = first, length_before = length;
+        first = flat[i] >> 8;
+        length = flat[i] & 31;
+        width = (size_t)1 << ((unsigned)n_bits - length);
+        if (length == length_before) {
+            for (size_t j = i; j < i + width; j++) pairs[j] = pairs[j - width] - first_before + first;
+            continue;
+        }
+        for (size_t j = 0; j < width; j++) {
+            const unsigned next = flat[j << length], both = length + (next & 31);
+            pairs[i + j] = both <= (unsigned)n_bits ? 2u << 24 | both << 16 | (next & 0xFF00) | first
+                                                    : 1u << 24 | length << 16 | first;
+        }
+    }
+}
+
+/* From so many bytes on, which have five bits or less each, pairs win back the time it takes to fill them in. */
+#define PAIRS_MIN 2048
+
 static tsr_result decode_one_lane(uint8_t *dst, size_t n, const huffman_code *code, const uint8_t *src,
                                   size_t src_len) {
-    flat_table table;
+    uint16_t flat[1 << MAX_LENGTH];
     bit_reader r = {src, src + src_len, 0, 0, 0};
-    flat_table_fill(&table, code);
+    const int shift = 64 - code->max_length;
     size_t i = 0;
-#define DECODE_ONE()                                                        \
-    do {                                                                    \
-        const unsigned entry = table.entry[r.bits >> (64 - MAX_LENGTH)];    \
-        dst[i++] = (uint8_t)entry;                                          \
-        r.bits <<= entry >> 8;                                              \
-        r.n -= entry >> 8;                                                  \
+    tsr_huffman_flat_table(flat, code, code->max_length);
+    /* Five lookups of at most 11 bits fit in 56. */
+    if (n >= PAIRS_MIN && src_len <= n / 8 * 5) {
+        uint32_t pairs[1 << MAX_LENGTH];
+        fill_pairs(pairs, flat, code->max_length);
+        while (n - i >= 10) {
+            refill(&r);
+            for (int k = 0; k < 5; k++) {
+                const uint32_t entry = pairs[r.bits >> shift];
+                tsr_store16(dst + i, (uint16_t)entry);
+                i += entry >> 24;
+                r.bits <<= entry >> 16 & 31;
+                r.n -= entry >> 16 & 31;
+            }
+            if (TSR_UNLIKELY(r.n_past > 8)) return TSR_ERR_STREAM_SHORT;
+        }
+    }
+#define DECODE_ONE()                                     \
+    do {                                                 \
+        const unsigned entry = flat[r.bits >> shift];    \
+        dst[i++] = (uint8_t)(entry >> 8);                \
+        r.bits <<= entry & 31;                           \
+        r.n -= entry & 31;                               \
     } while (0)
-    while (n - i >= 5) { /* five codes of at most 11 bits fit in 56 */
+    while (n - i >= 5) {
         refill(&r);
         for (int k = 0; k < 5; k++) DECODE_ONE();
         if (TSR_UNLIKELY(r.n_past > 8)) return TSR_ERR_STREAM_SHORT;

@@ -4,6 +4,9 @@
 /* Counts of a sample stand for so many. */
 #define SAMPLE_WEIGHT 8
 
+/* Pieces of a sample that are fetched before they are counted: processors do not see strides so wide coming. */
+#define PIECES_AHEAD 6
+
 /* Eight tables, so that equal bytes close together do not wait for each other's store. */
 void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size_t src_len, size_t piece,
                                   size_t stride) {
@@ -12,13 +15,12 @@ void tsr_huffman_histogram_scalar(uint32_t counts[256], const uint8_t *src, size
     for (size_t start = 0; start < src_len; start += stride) {
         const size_t end = src_len - start < piece ? src_len : start + piece;
         size_t i = start;
+        if (piece < stride && src_len - start > (PIECES_AHEAD + 1) * stride)
+            for (size_t line = 0; line < piece; line += 64) TSR_PREFETCH(src + start + PIECES_AHEAD * stride + line);
         for (; i + 16 <= end; i += 16) {
-            uint64_t a, b;
-            memcpy(&a, src + i, 8);
-            memcpy(&b, src + i + 8, 8);
             for (int k = 0; k < 8; k++) {
-                tables[k][(uint8_t)(a >> (8 * k))]++;
-                tables[k][(uint8_t)(b >> (8 * k))]++;
+                tables[k][src[i + (size_t)k]]++;
+                tables[k][src[i + 8 + (size_t)k]]++;
             }
         }
         for (; i < end; i++) tables[0][src[i]]++;
@@ -41,36 +43,42 @@ size_t tsr_huffman_count_unseen_scalar(uint32_t counts[256], const uint8_t *src,
     return n_unseen;
 }
 
+typedef struct encoder_lane {
+    uint64_t bits;
+    unsigned n;
+} encoder_lane;
+
+/* Puts a code (length << 12 | code) in front of a lane. Storing always and moving the pointer only when due
+ * leaves no branch to mispredict; what is below `words` is free, for words not yet written or as slack. */
+TSR_INLINE uint8_t *encode_lane(encoder_lane *lane, unsigned entry, uint8_t *words) {
+    const uint64_t joined = (uint64_t)(entry & 0xFFF) << lane->n | lane->bits;
+    const unsigned n = lane->n + (entry >> 12);
+    const unsigned n_out = n >> 1 & 16; /* 16 when n >= 32, else 0 */
+    tsr_store16(words - 2, (uint16_t)joined);
+    lane->bits = joined >> n_out;
+    lane->n = n - n_out;
+    return words - (n_out >> 3);
+}
+
 static uint8_t *encode_lanes_scalar(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
                                     lane_states *states, uint8_t *words_end) {
     uint8_t *words = words_end;
-    uint32_t bits[LANES], n_bits[LANES];
+    encoder_lane lanes[LANES];
     for (int k = 0; k < LANES; k++) {
-        bits[k] = (uint32_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1];
-        n_bits[k] = 16u + states->n_front[k & 1][k >> 1];
+        lanes[k].bits = (uint32_t)states->front[k & 1][k >> 1] << 16 | states->low[k & 1][k >> 1];
+        lanes[k].n = 16u + states->n_front[k & 1][k >> 1];
     }
     for (size_t step = n_steps; step-- > 0;) {
         const uint8_t *in = src + step * LANES;
-        for (int parity = 1; parity >= 0; parity--) {
-            for (int k = LANES - 2 + parity; k >= 0; k -= 2) {
-                const unsigned entry = codewords->entry[in[k]];
-                const unsigned length = entry >> 12;
-                const uint64_t joined = (uint64_t)(entry & 0xFFF) << n_bits[k] | bits[k];
-                const unsigned n = n_bits[k] + length;
-                const unsigned emit = n >> 5 << 4; /* 16 when n >= 32, else 0 */
-                /* Storing always and moving the pointer only when due leaves no branch to mispredict;
-                 * the bytes below `words` are free: they belong to words not yet written, or to the slack. */
-                tsr_store16(words - 2, (uint16_t)bits[k]);
-                words -= emit >> 3;
-                bits[k] = (uint32_t)(joined >> emit);
-                n_bits[k] = n - emit;
-            }
-        }
+        for (int parity = 1; parity >= 0; parity--)
+            for (int k = LANES - 2 + parity; k >= 0; k -= 8)
+                for (int i = k; i > k - 8; i -= 2) /* unrolled by the compiler */
+                    words = encode_lane(&lanes[i], codewords->entry[in[i]], words);
     }
     for (int k = 0; k < LANES; k++) {
-        states->low[k & 1][k >> 1] = (uint16_t)bits[k];
-        states->front[k & 1][k >> 1] = (uint16_t)(bits[k] >> 16);
-        states->n_front[k & 1][k >> 1] = (uint16_t)(n_bits[k] - 16);
+        states->low[k & 1][k >> 1] = (uint16_t)lanes[k].bits;
+        states->front[k & 1][k >> 1] = (uint16_t)(lanes[k].bits >> 16);
+        states->n_front[k & 1][k >> 1] = (uint16_t)(lanes[k].n - 16);
     }
     return words;
 }
@@ -88,14 +96,14 @@ static const huffman_kernels *active = &tsr_huffman_scalar;
 const huffman_kernels *tsr_huffman_active(void) { return active; }
 
 void tsr_huffman_install(int path) {
+    active = &tsr_huffman_scalar;
 #if TSR_X86
-    if (path == TSR_CPU_AVX512) {
-        active = &tsr_huffman_avx512;
-        return;
-    }
+    if (path == TSR_CPU_AVX2) active = &tsr_huffman_avx2;
+    if (path == TSR_CPU_AVX512) active = &tsr_huffman_avx512;
+#elif TSR_ARM64
+    if (path == TSR_CPU_NEON) active = &tsr_huffman_neon;
 #endif
     (void)path;
-    active = &tsr_huffman_scalar;
 }
 
 int tsr_huffman_kernel_path(void) { return active->path; }
@@ -173,9 +181,9 @@ static uint8_t *encode_lanes(uint8_t *dst, uint8_t *dst_end, const huffman_codew
  * count above zero: those that the sample missed are counted in all of the plane. When they are many the
  * sample was no good, and all is counted. Returns the sum of the counts.
  */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n) {
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact) {
     uint64_t total = 0;
-    int exact = n < SAMPLED_MIN;
+    exact |= n < SAMPLED_MIN;
     if (!exact) {
         uint8_t unseen[256];
         active->histogram(counts, src, n, SAMPLE_PIECE, SAMPLE_STRIDE);

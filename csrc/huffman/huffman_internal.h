@@ -27,12 +27,13 @@ typedef enum plane_mode {
     PLANE_LANES = 3,
     PLANE_LANES_TWICE = 4,
     PLANE_FLAGS = 5,
-    PLANE_PACKED = 6
+    PLANE_PACKED = 6,
+    PLANE_LZW = 7,
+    PLANE_GAPS = 8
 } plane_mode;
 
 /* A canonical code, complete and validated. */
 typedef struct huffman_code {
-    uint8_t lengths[256];
     uint8_t sorted[256];                  /* symbols by (length, value) */
     uint16_t first_code[MAX_LENGTH + 2];  /* by length; undefined where no code has it */
     uint16_t first_index[MAX_LENGTH + 2]; /* of the first symbol of this length or more, in sorted */
@@ -75,7 +76,8 @@ typedef struct huffman_kernels {
     size_t (*count_unseen)(uint32_t counts[256], const uint8_t *src, size_t src_len,
                            const uint8_t unseen[256], size_t enough);
     /* Codes n_steps * 64 bytes backwards from `states`, writing words downwards from words_end;
-     * returns where the first word is. The caller provides room for all the bits. */
+     * returns where the first word is. The caller provides room for all the bits, and for 16 bytes before
+     * them. */
     uint8_t *(*encode_lanes)(const huffman_codewords *codewords, const uint8_t *src, size_t n_steps,
                              lane_states *states, uint8_t *words_end);
     /* Decodes every step of n_streams (1 or 2) streams, leaving states and words where the last step
@@ -87,7 +89,10 @@ typedef struct huffman_kernels {
 
 extern const huffman_kernels tsr_huffman_scalar;
 #if TSR_X86
+extern const huffman_kernels tsr_huffman_avx2;
 extern const huffman_kernels tsr_huffman_avx512;
+#elif TSR_ARM64
+extern const huffman_kernels tsr_huffman_neon;
 #endif
 
 const huffman_kernels *tsr_huffman_active(void);
@@ -99,10 +104,23 @@ size_t tsr_huffman_count_unseen_scalar(uint32_t counts[256], const uint8_t *src,
                                        const uint8_t unseen[256], size_t enough);
 void tsr_huffman_decode_lanes_scalar(const huffman_code *code, lane_stream *streams, int n_streams);
 
+/* huffman_wide_lengths.c. An unlimited code for weights that add up to 2^56 is no deeper: each step down takes the
+ * next Fibonacci number of weight. */
+#define TSR_TREE_DEPTH_MAX 96
+
+/* Huffman's algorithm on n >= 2 weights in ascending order; both workspaces have n elements. Where a symbol and a
+ * merged pair weigh the same the symbol comes first, which makes the deepest code as short as can be. Fills
+ * leaves[d] with the number of codes of d bits and returns the longest. */
+int tsr_tree_leaves(size_t leaves[TSR_TREE_DEPTH_MAX], const uint64_t *weights, size_t n, uint64_t *merged,
+                    uint32_t *parents);
+
 /* huffman_table.c */
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]);
 size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengths[256]);
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read);
+/* Fills a table of 2^n_bits entries, symbol << 8 | length, by the next n_bits bits; n_bits is no less than the
+ * longest length. */
+void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits);
 
 /* Large planes are counted by a sample, because counting takes longer than coding. The stride is no power
  * of two, so that the pieces wander through the rows of pictures and tables; and a multiple of eight. */
@@ -110,8 +128,9 @@ tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t
 #define SAMPLE_PIECE 128
 #define SAMPLE_STRIDE (17 * 64)
 
-/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. */
-uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n);
+/* Counts to make a code from; their sum is returned. Every byte that occurs has a count above zero. `exact`: of a
+ * large plane too. */
+uint64_t tsr_huffman_estimate_counts(uint32_t counts[256], const uint8_t *src, size_t n, int exact);
 
 /* A code and its table as it is stored. */
 typedef struct huffman_plan {

@@ -33,21 +33,15 @@ static int sort_symbols(uint32_t weights[256], uint8_t symbols[256], const uint3
  * Package-merge (Larmore & Hirschberg 1990). Level l's list merges the symbols with the packages made
  * of neighbouring pairs of level l - 1; the code is read off the first 2n - 2 items of the last level.
  * All that the way back needs is how many of the first k items of a level are symbols, so that count
- * is kept instead of the items.
+ * is kept instead of the items. Before the first weight and after the last there is a place for a sentinel.
  */
-void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
-    /* Each list has a place before its first item and after its last for a sentinel. */
-    uint32_t weights_room[258], packages_room[258], list[512];
-    uint32_t *const weights = weights_room + 1, *const packages = packages_room + 1;
-    uint8_t symbols[256];
+static void package_merge(uint8_t by_rank[256], uint32_t *weights, int n) {
+    uint32_t packages_room[258], list[512];
+    uint32_t *const packages = packages_room + 1;
     uint16_t n_symbols_before[MAX_LENGTH][513]; /* among the first k items */
 
-    const int n = sort_symbols(weights, symbols, counts);
-    const int n_items = 2 * n - 2;
-    memset(lengths, 0, 256);
     weights[-1] = packages[-1] = 0;
     weights[n] = UINT32_MAX;
-
     int n_packages = 0;
     for (int level = 0; level < MAX_LENGTH; level++) {
         const int n_list = n + n_packages;
@@ -72,14 +66,50 @@ void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) 
         for (int k = 0; k < n_packages; k++) packages[k] = list[2 * k] + list[2 * k + 1];
     }
 
-    uint8_t by_rank[256] = {0};
-    int k = n_items;
+    memset(by_rank, 0, 256);
+    int k = 2 * n - 2;
     for (int level = MAX_LENGTH - 1; level >= 0 && k > 0; level--) {
         const int n_symbols = n_symbols_before[level][k];
         for (int r = 0; r < n_symbols; r++) by_rank[r]++;
         k = 2 * (k - n_symbols);
     }
+}
+
+/* Huffman's tree where that is within the limit. Package-merge arrives at the same code then, in ten times the
+ * time. Returns whether it is. */
+static int unlimited(uint8_t by_rank[256], const uint32_t *weights, int n) {
+    uint64_t wide[256], merged[256];
+    uint32_t parents[256];
+    size_t leaves[TSR_TREE_DEPTH_MAX];
+    for (int r = 0; r < n; r++) wide[r] = weights[r];
+    const int longest = tsr_tree_leaves(leaves, wide, (size_t)n, merged, parents);
+    if (longest > MAX_LENGTH) return 0;
+    for (int l = longest; l > 0; l--) {
+        memset(by_rank, l, leaves[l]);
+        by_rank += leaves[l];
+    }
+    return 1;
+}
+
+void tsr_huffman_code_lengths(uint8_t lengths[256], const uint32_t counts[256]) {
+    uint32_t weights_room[258], *const weights = weights_room + 1;
+    uint8_t symbols[256], by_rank[256];
+    const int n = sort_symbols(weights, symbols, counts);
+    uint64_t total = 0;
+    for (int r = 0; r < n; r++) total += weights[r];
+    /* So light a pair is likely to have a code above the limit: then the tree is not worth a try. */
+    const int light = (uint64_t)(weights[0] + weights[1]) << (MAX_LENGTH - 1) < total;
+    if (light || !unlimited(by_rank, weights, n)) package_merge(by_rank, weights, n);
+    memset(lengths, 0, 256);
     for (int r = 0; r < n; r++) lengths[symbols[r]] = by_rank[r];
+}
+
+/* Symbols of each length. Absent symbols, most of 256 in small planes, are not counted: 256 additions to one
+ * counter would wait for each other. */
+static void count_lengths(uint16_t n_of_length[MAX_LENGTH + 1], const uint8_t lengths[256]) {
+    memset(n_of_length, 0, (MAX_LENGTH + 1) * sizeof *n_of_length);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) n_of_length[lengths[s]]++;
 }
 
 /* First code of each length, not aligned; complete codes only. */
@@ -92,13 +122,12 @@ static void first_codes(uint16_t first[MAX_LENGTH + 2], const uint16_t n_of_leng
 }
 
 void tsr_huffman_codewords(huffman_codewords *codewords, const uint8_t lengths[256]) {
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0}, next[MAX_LENGTH + 2];
-    for (int s = 0; s < 256; s++) n_of_length[lengths[s]]++;
+    uint16_t n_of_length[MAX_LENGTH + 1], next[MAX_LENGTH + 2];
+    count_lengths(n_of_length, lengths);
     first_codes(next, n_of_length);
-    for (int s = 0; s < 256; s++) {
-        const int l = lengths[s];
-        codewords->entry[s] = l ? (uint16_t)(l << 12 | next[l]++) : 0;
-    }
+    memset(codewords, 0, sizeof *codewords);
+    for (int s = 0; s < 256; s++)
+        if (lengths[s]) codewords->entry[s] = (uint16_t)(lengths[s] << 12 | next[lengths[s]]++);
 }
 
 enum { NIBBLE_ABSENT_SHORT = 12, NIBBLE_ABSENT_LONG = 13, NIBBLE_REPEAT = 14 };
@@ -147,38 +176,54 @@ size_t tsr_huffman_table_write(uint8_t dst[TABLE_BYTES_MAX], const uint8_t lengt
     return (n + 1) / 2;
 }
 
-static tsr_result read_lengths(uint8_t lengths[256], const uint8_t *src, size_t src_len, size_t *n_read) {
+/* The symbols that have codes, in order. */
+typedef struct coded_symbols {
+    int n;
+    uint8_t symbol[256], length[256];
+    uint16_t n_of_length[MAX_LENGTH + 1];
+} coded_symbols;
+
+static tsr_result read_lengths(coded_symbols *coded, const uint8_t *src, size_t src_len, size_t *n_read) {
     const size_t n_nibbles = 2 * src_len;
     size_t at = 0;
     int s = 0, last = 0;
+    memset(coded, 0, sizeof *coded);
     while (s < 256) {
         int run = 1, length;
         /* No form has more than three nibbles; those past the end read as zero and are refused below. */
-        unsigned nibbles[3] = {0, 0, 0};
-        for (size_t i = 0; i < 3 && at + i < n_nibbles; i++)
-            nibbles[i] = (at + i) & 1 ? src[(at + i) >> 1] & 15u : src[(at + i) >> 1] >> 4;
-        if (nibbles[0] <= MAX_LENGTH) {
-            length = last = (int)nibbles[0];
+        const size_t i = at >> 1;
+        const unsigned bytes = (i < src_len ? src[i] : 0u) << 8 | (i + 1 < src_len ? src[i + 1] : 0u);
+        const unsigned nibbles = bytes >> (at & 1 ? 0 : 4);
+        const int first = (int)(nibbles >> 8 & 15), second = (int)(nibbles >> 4 & 15);
+        if (first <= MAX_LENGTH) {
+            length = last = first;
             at += 1;
-        } else if (nibbles[0] == NIBBLE_ABSENT_SHORT) {
+        } else if (first == NIBBLE_ABSENT_SHORT) {
             length = last = 0;
-            run = (int)nibbles[1] + 2;
+            run = second + 2;
             at += 2;
-        } else if (nibbles[0] == NIBBLE_ABSENT_LONG) {
+        } else if (first == NIBBLE_ABSENT_LONG) {
             length = last = 0;
-            run = (int)(nibbles[1] << 4 | nibbles[2]) + 18;
+            run = (int)(nibbles & 255) + 18;
             at += 3;
-        } else if (nibbles[0] == NIBBLE_REPEAT && last) {
+        } else if (first == NIBBLE_REPEAT && last) {
             length = last;
-            run = (int)nibbles[1] + 3;
+            run = second + 3;
             at += 2;
         } else {
             return TSR_ERR_TABLE_NIBBLE;
         }
         if (at > n_nibbles) return TSR_ERR_TABLE_TRUNCATED;
         if (run > 256 - s) return TSR_ERR_TABLE_OVERRUN;
-        memset(lengths + s, length, (size_t)run);
-        s += run;
+        const int end = s + run;
+        if (length) {
+            coded->n_of_length[length] = (uint16_t)(coded->n_of_length[length] + run);
+            for (; s < end; s++) {
+                coded->symbol[coded->n] = (uint8_t)s;
+                coded->length[coded->n++] = (uint8_t)length;
+            }
+        }
+        s = end;
     }
     if (at & 1 && src[at >> 1] & 15) return TSR_ERR_PADDING;
     *n_read = (at + 1) / 2;
@@ -186,30 +231,38 @@ static tsr_result read_lengths(uint8_t lengths[256], const uint8_t *src, size_t 
 }
 
 tsr_result tsr_huffman_table_read(huffman_code *code, const uint8_t *src, size_t src_len, size_t *n_read) {
-    const tsr_result rc = read_lengths(code->lengths, src, src_len, n_read);
+    coded_symbols coded;
+    const tsr_result rc = read_lengths(&coded, src, src_len, n_read);
     if (rc != TSR_OK) return rc;
 
-    uint16_t n_of_length[MAX_LENGTH + 1] = {0};
-    for (int s = 0; s < 256; s++) n_of_length[code->lengths[s]]++;
     uint32_t used = 0;
     code->max_length = 0;
     for (int l = 1; l <= MAX_LENGTH; l++) {
-        used += (uint32_t)n_of_length[l] << (MAX_LENGTH - l);
-        if (n_of_length[l]) code->max_length = l;
+        used += (uint32_t)coded.n_of_length[l] << (MAX_LENGTH - l);
+        if (coded.n_of_length[l]) code->max_length = l;
     }
     if (used > 1u << MAX_LENGTH) return TSR_ERR_CODE_OVERSUBSCRIBED;
     if (used < 1u << MAX_LENGTH) return TSR_ERR_CODE_INCOMPLETE;
 
-    first_codes(code->first_code, n_of_length);
+    first_codes(code->first_code, coded.n_of_length);
     uint16_t next[MAX_LENGTH + 2];
     uint16_t index = 0;
     for (int l = 1; l <= MAX_LENGTH + 1; l++) {
         code->first_index[l] = next[l] = index;
         code->limit[l] = l <= code->max_length ? (uint32_t)code->first_code[l] << (16 - l) : 0x10000u;
-        if (l <= MAX_LENGTH) index = (uint16_t)(index + n_of_length[l]);
+        if (l <= MAX_LENGTH) index = (uint16_t)(index + coded.n_of_length[l]);
     }
     memset(code->sorted, 0, sizeof code->sorted);
-    for (int s = 0; s < 256; s++)
-        if (code->lengths[s]) code->sorted[next[code->lengths[s]]++] = (uint8_t)s;
+    for (int i = 0; i < coded.n; i++) code->sorted[next[coded.length[i]]++] = coded.symbol[i];
     return TSR_OK;
+}
+
+void tsr_huffman_flat_table(uint16_t *flat, const huffman_code *code, int n_bits) {
+    for (int l = 1; l <= code->max_length; l++) {
+        const size_t width = (size_t)1 << (n_bits - l);
+        for (int i = code->first_index[l]; i < code->first_index[l + 1]; i++) {
+            const uint16_t entry = (uint16_t)(code->sorted[i] << 8 | l);
+            for (size_t w = 0; w < width; w++) *flat++ = entry;
+        }
+    }
 }

@@ -58,12 +58,12 @@ uint32_t tsr_code_long_entry(const wide_decoder *d, uint64_t window) {
 /* ---- Strings -------------------------------------------------------------------------------------- */
 
 TSR_INLINE uint64_t bits_used(const bit_string *s) {
-    return 8 * (uint64_t)(s->at - s->start) + tsr_count_trailing_zeros(s->window);
+    return 8 * (uint64_t)(s->at - s->start) + tsr_lowest_bit(s->window);
 }
 
 /* Zeros stand for the bits past the end. Returns 0 when the string was over before. */
 static int refill(bit_string *s) {
-    const unsigned used = tsr_count_trailing_zeros(s->window);
+    const unsigned used = tsr_lowest_bit(s->window);
     const size_t n_left = (size_t)(s->end - s->at);
     if (n_left < used >> 3) return 0;
     s->at += used >> 3;

@@ -59,7 +59,7 @@ TSR_INLINE void encode_string(uint8_t *dst, const uint64_t *words, const uint8_t
 /* ---- Decoding -------------------------------------------------------------------------------------- */
 
 TSR_INLINE void refill_fast(uint64_t *window, const uint8_t **at) {
-    const unsigned used = tsr_count_trailing_zeros(*window);
+    const unsigned used = tsr_lowest_bit(*window);
     *at += used >> 3;
     *window = (tsr_load64_be(*at) | FRESH) << (used & 7);
 }

@@ -1,10 +1,6 @@
 /* Counts and optimal code lengths of wide alphabets. */
 #include "huffman_wide_internal.h"
 
-/* An unlimited code for weights that add up to 2^56 is no deeper: each step down takes the next Fibonacci
- * number of weight. */
-#define DEPTH_MAX 96
-
 size_t tsr_code_histogram_workspace_size(void) { return 2 * 65536 * sizeof(uint32_t); }
 
 /* Two tables, so that equal neighbours do not wait for each other's store. */
@@ -27,14 +23,10 @@ void tsr_code_histogram16(uint64_t counts[65536], const uint8_t *src, size_t n, 
 
 /* ---- Huffman's tree ------------------------------------------------------------------------------ */
 
-/*
- * Huffman's algorithm on sorted weights: what is merged forms a second sorted queue, so that the two
- * lightest are always at the front of one of the two (van Leeuwen 1976). Where both weigh the same the
- * symbol comes first, which makes the deepest code as short as can be. Fills leaves[d] with the number of
- * codes of d bits and returns the longest.
- */
-static int tree_leaves(size_t leaves[DEPTH_MAX], const uint64_t *weights, size_t n, uint64_t *merged,
-                       uint32_t *parents) {
+/* What is merged forms a second sorted queue, so that the two lightest are always at the front of one of the two
+ * (van Leeuwen 1976). */
+int tsr_tree_leaves(size_t leaves[TSR_TREE_DEPTH_MAX], const uint64_t *weights, size_t n, uint64_t *merged,
+                    uint32_t *parents) {
     size_t symbol = 0, node = 0;
     for (size_t k = 0; k < n - 1; k++) {
         merged[k] = 0;
@@ -49,7 +41,7 @@ static int tree_leaves(size_t leaves[DEPTH_MAX], const uint64_t *weights, size_t
     }
     /* From the root down, each node's depth takes the place of its parent. Nodes at depth d have twice as
      * many children; those that are no nodes are leaves. */
-    size_t nodes[DEPTH_MAX + 1] = {1};
+    size_t nodes[TSR_TREE_DEPTH_MAX + 1] = {1};
     int deepest = 0;
     parents[n - 2] = 0;
     for (size_t k = n - 2; k-- > 0;) {
@@ -57,7 +49,7 @@ static int tree_leaves(size_t leaves[DEPTH_MAX], const uint64_t *weights, size_t
         deepest = (int)parents[k];
         nodes[parents[k]]++;
     }
-    memset(leaves, 0, DEPTH_MAX * sizeof *leaves);
+    memset(leaves, 0, TSR_TREE_DEPTH_MAX * sizeof *leaves);
     for (int d = 0; d <= deepest; d++) leaves[d + 1] = 2 * nodes[d] - nodes[d + 1];
     return deepest + 1;
 }
@@ -112,14 +104,14 @@ static void package_merge(uint8_t *lengths, uint64_t *leaves, size_t n, int max_
 
 /* The three arrays of package-merge have room for the two of the tree. */
 size_t tsr_code_lengths_workspace_size(size_t n, int max_length) {
-    const size_t n_levels = max_length < DEPTH_MAX ? (size_t)max_length : DEPTH_MAX;
+    const size_t n_levels = max_length < TSR_TREE_DEPTH_MAX ? (size_t)max_length : TSR_TREE_DEPTH_MAX;
     return 3 * (n + 2) * sizeof(uint64_t) + n_levels * flag_bytes(n);
 }
 
 void tsr_code_lengths(uint8_t *lengths, const uint64_t *weights, size_t n, int max_length, void *workspace) {
-    size_t leaves[DEPTH_MAX];
+    size_t leaves[TSR_TREE_DEPTH_MAX];
     uint64_t *const a = workspace, *const b = a + n + 2, *const c = b + n + 2;
-    const int longest = tree_leaves(leaves, weights, n, a, (uint32_t *)b);
+    const int longest = tsr_tree_leaves(leaves, weights, n, a, (uint32_t *)b);
     if (longest > max_length) {
         memcpy(a, weights, n * sizeof *a);
         package_merge(lengths, a, n, max_length, b, c, (uint8_t *)(c + n + 2));

@@ -38,10 +38,14 @@ typedef enum tsr_result {
     TSR_ERR_LANE_STATE = -13,         /* lane states do not fit the stream */
     TSR_ERR_PADDING = -14,            /* padding that must be zero is not */
     TSR_ERR_DEPTH = -15,              /* planes within planes beyond the limit */
-    TSR_ERR_TABLE_LENGTH = -16,       /* a code length that is zero or above the limit */
-    TSR_ERR_TABLE_LONG = -17,         /* bytes are left over after the code table */
-    TSR_ERR_COUNT = -18,              /* a count of symbols that data of this size cannot hold */
-    TSR_ERR_CODE_UNASSIGNED = -19     /* bits that are no symbol's code */
+    TSR_ERR_LZW_CODE = -16,           /* a code that is not in the table yet */
+    TSR_ERR_LZW_FIRST = -17,          /* the first code, or the first after a clear, is no literal */
+    TSR_ERR_LZW_SYMBOL = -18,         /* encoder: a byte that is no literal of the dialect */
+    TSR_ERR_GAPS = -19,               /* gaps that do not fit their plane */
+    TSR_ERR_TABLE_LENGTH = -20,       /* a code length that is zero or above the limit */
+    TSR_ERR_TABLE_LONG = -21,         /* bytes are left over after the code table */
+    TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
+    TSR_ERR_CODE_UNASSIGNED = -23     /* bits that are no symbol's code */
 } tsr_result;
 
 #define TSR_RESULT_LAST TSR_ERR_CODE_UNASSIGNED
@@ -86,7 +90,12 @@ void tsr_memory_expect_fill(void *buffer, size_t size);
 
 #define TSR_BLOCK_CONTENT_MAX ((size_t)1 << 20)
 
-typedef enum tsr_codec { TSR_CODEC_AUTO = 0, TSR_CODEC_HUFFMAN = 1, TSR_CODEC_RAW = 2 } tsr_codec;
+typedef enum tsr_codec {
+    TSR_CODEC_AUTO = 0,
+    TSR_CODEC_HUFFMAN = 1,
+    TSR_CODEC_RAW = 2,
+    TSR_CODEC_LZW = 3 /* slow; for planes that get smaller by it, the others as AUTO */
+} tsr_codec;
 
 typedef enum tsr_filter {
     TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */
@@ -208,6 +217,69 @@ tsr_result tsr_code_decode(const void *decoder, uint8_t *dst, size_t n, int widt
  */
 tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width, const uint8_t *src,
                                 size_t src_len, uint64_t n_bits, size_t *n, uint64_t *n_used);
+
+/* ---- LZW (docs/lzw.md) ---------------------------------------------------------------------------- */
+
+/* What tells the dialects apart. A decoder or encoder copies it. */
+typedef struct tsr_lzw_dialect {
+    uint8_t msb_first;    /* 1: a code begins at the high end of a byte (TIFF, PDF); 0: at the low end */
+    uint8_t literal_bits; /* 1 to 8: the codes below 2^literal_bits are bytes */
+    uint8_t max_bits;     /* the table holds 2^max_bits codes: literal_bits + 1 to 16 */
+    uint8_t early_change; /* 1: the width grows one code early (TIFF; PDF by default); needs 2 literal_bits */
+    uint8_t clear_code;   /* 1: code 2^literal_bits empties the table */
+    uint8_t end_code;     /* 1: the code after the clear code's place ends the data (needs clear_code) */
+    uint8_t grouped;      /* 1: Unix .Z: a width's codes come in groups of eight; the last group is filled up */
+    uint8_t full_grows;   /* 1: a full table makes codes wider once more: how gzip reads .Z of max_bits 9 */
+} tsr_lzw_dialect;
+
+typedef enum tsr_lzw_status {
+    TSR_LZW_NEED_INPUT = 0,  /* all of src is used and more may follow */
+    TSR_LZW_OUTPUT_FULL = 1, /* dst is full and there is more to write, or may be */
+    TSR_LZW_END = 2          /* decoder: the end code was read; encoder: all is written */
+} tsr_lzw_status;
+
+/* How far a call came. On an error n_read is the offset in src of the code that is wrong (0 when it began in an
+ * earlier call's src), and the n_written bytes before it are right. */
+typedef struct tsr_lzw_progress {
+    size_t n_read;
+    size_t n_written;
+    tsr_lzw_status status;
+} tsr_lzw_progress;
+
+/* State of a decoder or encoder: memory of tsr_lzw_*_size() bytes, aligned to 8, which the caller owns; both are
+ * under 1.25 MiB for every dialect. _init() takes well under a microsecond. After an error, init again. */
+typedef struct tsr_lzw_decoder tsr_lzw_decoder;
+typedef struct tsr_lzw_encoder tsr_lzw_encoder;
+
+/* 1 if the core can code the dialect: beyond the ranges above, grouped ones have neither an end code nor the early
+ * change, and only they may have full_grows. */
+int tsr_lzw_dialect_valid(const tsr_lzw_dialect *dialect);
+
+size_t tsr_lzw_decoder_size(const tsr_lzw_dialect *dialect);
+void tsr_lzw_decoder_init(tsr_lzw_decoder *decoder, const tsr_lzw_dialect *dialect);
+
+/* Decodes on, the output of each call following that of the call before; neither src nor dst is looked at
+ * again after the call. Input may be cut at any byte, output at any size. Bytes of dst past the n_written ones may
+ * be overwritten. When dst is full, control codes that follow are still read: an end code is seen. */
+tsr_result tsr_lzw_decode(tsr_lzw_decoder *decoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
+                          size_t src_len, tsr_lzw_progress *progress);
+
+/* The same and faster, for a caller who has all output in one piece: dst[0, n_before) is what earlier calls
+ * with this decoder wrote (the caller may have moved it), new bytes go to dst[n_before, dst_len), and
+ * progress->n_written counts the new ones. A decoder is used with one of the two functions only. */
+tsr_result tsr_lzw_decode_whole(tsr_lzw_decoder *decoder, uint8_t *dst, size_t n_before, size_t dst_len,
+                                const uint8_t *src, size_t src_len, tsr_lzw_progress *progress);
+
+size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect);
+void tsr_lzw_encoder_init(tsr_lzw_encoder *encoder, const tsr_lzw_dialect *dialect);
+
+/* Encodes on. With `finish` set the input ends here: call again with the rest of src (or none) until the status
+ * is TSR_LZW_END. Bytes that are no literals of the dialect are TSR_ERR_LZW_SYMBOL. */
+tsr_result tsr_lzw_encode(tsr_lzw_encoder *encoder, uint8_t *dst, size_t dst_len, const uint8_t *src,
+                          size_t src_len, int finish, tsr_lzw_progress *progress);
+
+/* Room that the codes of src_len bytes take at the most, from _init() to the end. */
+size_t tsr_lzw_encode_bound(const tsr_lzw_dialect *dialect, size_t src_len);
 
 #ifdef __cplusplus
 }

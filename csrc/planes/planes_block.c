@@ -8,7 +8,7 @@ size_t tsr_block_encode_bound(size_t src_len) {
 }
 
 /* Planes of a whole block, and what coding one of them takes. */
-size_t tsr_block_workspace_size(size_t content_len) { return content_len + TSR_PLANE_SCRATCH(content_len); }
+size_t tsr_block_workspace_size(size_t content_len) { return content_len + tsr_plane_scratch_size(content_len); }
 
 /* ---- Choice of filter ---------------------------------------------------------------------------- */
 

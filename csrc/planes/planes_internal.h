@@ -26,6 +26,8 @@ extern const planes_kernels tsr_planes_scalar;
 #if TSR_X86
 extern const planes_kernels tsr_planes_avx2;
 extern const planes_kernels tsr_planes_avx512;
+#elif TSR_ARM64
+extern const planes_kernels tsr_planes_neon;
 #endif
 
 const planes_kernels *tsr_planes_active(void);
@@ -44,8 +46,10 @@ uint64_t tsr_entropy(const uint8_t *bytes, size_t n);
 
 /* Planes within planes: modes 5 and 6 hold others, down to this depth. */
 #define TSR_PLANE_DEPTH_MAX 4
-/* Workspace for a plane of n bytes: each depth may hold n / 8 flags and n literals, and slack for both. */
+/* Workspace for a plane of n bytes: each depth may hold n / 8 flags, and n literals or gaps and literals. */
 #define TSR_PLANE_SCRATCH(n) (TSR_PLANE_DEPTH_MAX * ((n) + (n) / 8 + 2 * TSR_PLANE_SLACK + 1) + 8 * TSR_PLANE_SLACK)
+/* LZW planes lie within no others and have all of it for themselves. */
+size_t tsr_plane_scratch_size(size_t n);
 
 /* Codes one plane into dst, which has TSR_PLANE_ROOM(n) bytes; returns the size (<= n). */
 #define TSR_PLANE_ROOM(n) TSR_HUFFMAN_ROOM(n)

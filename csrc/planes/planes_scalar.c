@@ -48,6 +48,8 @@ void tsr_planes_install(int path) {
 #if TSR_X86
     if (path == TSR_CPU_AVX2) active = &tsr_planes_avx2;
     if (path == TSR_CPU_AVX512) active = &tsr_planes_avx512;
+#elif TSR_ARM64
+    if (path == TSR_CPU_NEON) active = &tsr_planes_neon;
 #endif
     (void)path;
 }

@@ -1,8 +1,9 @@
 """tersor: compression for data and models.
 
 Bytes: `compress`, `decompress`, `open`, `Compressor`, `Decompressor`. Arrays: `compress_array`,
-`decompress_array`. Model files: `tersor.checkpoint`. The rest is imported when first used, so that
-``import tersor`` stays fast; nothing here imports torch.
+`decompress_array`. Model files: `tersor.checkpoint`. LZW for GIF, TIFF, PDF and .Z:
+`tersor.lzw`. The rest is imported when first used, so that ``import tersor`` stays fast; nothing here
+imports torch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .frame import compress, decompress
 from .stream import Compressor, Decompressor
 
 if TYPE_CHECKING:
-    from . import checkpoint, huffman, reference
+    from . import checkpoint, huffman, lzw, reference
     from .arrays import compress_array, decompress_array
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "decompress",
     "decompress_array",
     "huffman",
+    "lzw",
     "open",
     "reference",
 ]
@@ -52,6 +54,7 @@ __all__ = [
 _LAZY = {
     "checkpoint": None,
     "huffman": None,
+    "lzw": None,
     "reference": None,
     "compress_array": "arrays",
     "decompress_array": "arrays",

@@ -560,7 +560,7 @@ def _checked(tensor: Tensor, blocks: Iterator[Block]) -> Iterator[Block]:
         raise CorruptDataError(f"tensor {tensor.name!r} has {size} bytes, not {tensor.nbytes}")
 
 
-PLANE_MODES = ("raw", "single", "huffman", "huffman", "huffman", "flags", "packed")
+PLANE_MODES = ("raw", "single", "huffman", "huffman", "huffman", "flags", "packed", "lzw", "gaps")
 
 
 def describe_planes(blocks: Iterator[Block]) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import builtins
 import io
 import os
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from .errors import CorruptDataError
 from .frame import (
@@ -232,43 +233,26 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-class TersorFile(io.BufferedIOBase):
-    """A file of `.tsr` frames, opened for reading or writing bytes.
+class _Compressor(Protocol):
+    def compress(self, data: Buffer, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class CodedFile(io.BufferedIOBase):
+    """What files of all formats have in common; see `TersorFile`.
 
     Parameters
     ----------
-    file : str, path or binary file object
-        A file object that is passed in is not closed.
-    mode : {"r", "w", "x", "a", "rb", "wb", "xb", "ab"}
-    codec, typesize
-        For writing, as for `tersor.compress`.
-    threads : int, optional
-        Workers; all cores by default.
-
-    Notes
-    -----
-    Reading is sequential with a few blocks of at most 1 MiB in memory per worker, and seekable when
-    the file is, through the index at each frame's end. A file that ends early raises
-    `TruncatedDataError`, which is an `EOFError`.
-
-    Writing goes straight to the file. When an exception leaves the ``with`` block, the frame is not
-    ended, so that what was written cannot be mistaken for the whole.
+    file, mode
+        As for `TersorFile`.
+    batch : int
+        Bytes to collect before they are compressed.
     """
 
-    def __init__(
-        self,
-        file: str | os.PathLike[str] | IO[bytes],
-        mode: str = "rb",
-        *,
-        codec: str = "auto",
-        typesize: int = 1,
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, file: str | os.PathLike[str] | IO[bytes], mode: str, batch: int) -> None:
         kind = mode.replace("b", "", 1)
         if kind not in ("r", "w", "x", "a"):
             raise ValueError(f"invalid mode {mode!r}")
-        check_options(codec, typesize)
-        workers = n_workers(threads)
         self._owns = isinstance(file, str | bytes | os.PathLike)
         if self._owns:
             self._fp = cast(IO[bytes], builtins.open(file, kind + "b"))  # type: ignore[arg-type]  # noqa: SIM115
@@ -278,16 +262,23 @@ class TersorFile(io.BufferedIOBase):
             raise TypeError("file must be a path or a binary file object")
         self._mode = kind + "b"
         self._reader: io.BufferedReader | None = None
-        self._compressor: Compressor | None = None
+        self._compressor: _Compressor | None = None
         if kind == "r":
-            self._raw = _Reader(self._fp, threads)
+            self._raw = self._make_reader(self._fp)
             self._reader = io.BufferedReader(self._raw, 128 << 10)
         else:
-            self._compressor = Compressor(codec, typesize, threads=threads)
-            # Enough blocks at a time to keep all workers busy.
-            self._batch = workers * max(block_size(typesize), 1 << 20)
+            self._compressor = self._make_compressor()
+            self._batch = batch
             self._pending = bytearray()
             self._position = 0
+
+    @abstractmethod
+    def _make_reader(self, fp: IO[bytes]) -> io.RawIOBase:
+        """Make the raw content of a file that is read."""
+
+    @abstractmethod
+    def _make_compressor(self) -> _Compressor:
+        """Make what compresses a file that is written."""
 
     @property
     def mode(self) -> str:
@@ -367,16 +358,7 @@ class TersorFile(io.BufferedIOBase):
             self._write_pending()
         return size
 
-    def write_apart(self, data: Buffer, /) -> int:
-        """Write content that gets blocks of its own, of type size 1, as a header before numbers should."""
-        compressor = self._for_writing()
-        self._write_pending()
-        self._fp.write(compressor.compress_apart(data))
-        size = memoryview(data).nbytes
-        self._position += size
-        return size
-
-    def _for_writing(self) -> Compressor:
+    def _for_writing(self) -> _Compressor:
         self._check_not_closed()
         if self._compressor is None:
             raise io.UnsupportedOperation("the file was not opened for writing")
@@ -416,6 +398,83 @@ class TersorFile(io.BufferedIOBase):
             self._close(complete=False)
 
 
+class TersorFile(CodedFile):
+    """A file of `.tsr` frames, opened for reading or writing bytes.
+
+    Parameters
+    ----------
+    file : str, path or binary file object
+        A file object that is passed in is not closed.
+    mode : {"r", "w", "x", "a", "rb", "wb", "xb", "ab"}
+    codec, typesize
+        For writing, as for `tersor.compress`.
+    threads : int, optional
+        Workers; all cores by default.
+
+    Notes
+    -----
+    Reading is sequential with a few blocks of at most 1 MiB in memory per worker, and seekable when
+    the file is, through the index at each frame's end. A file that ends early raises
+    `TruncatedDataError`, which is an `EOFError`.
+
+    Writing goes straight to the file. When an exception leaves the ``with`` block, the frame is not
+    ended, so that what was written cannot be mistaken for the whole.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        mode: str = "rb",
+        *,
+        codec: str = "auto",
+        typesize: int = 1,
+        threads: int | None = None,
+    ) -> None:
+        check_options(codec, typesize)
+        self._options: dict[str, Any] = {"codec": codec, "typesize": typesize, "threads": threads}
+        # Enough blocks at a time to keep all workers busy.
+        super().__init__(file, mode, batch=n_workers(threads) * max(block_size(typesize), 1 << 20))
+
+    def _make_reader(self, fp: IO[bytes]) -> io.RawIOBase:
+        return _Reader(fp, self._options["threads"])
+
+    def _make_compressor(self) -> Compressor:
+        return Compressor(**self._options)
+
+    def write_apart(self, data: Buffer, /) -> int:
+        """Write content that gets blocks of its own, of type size 1, as a header before numbers should."""
+        compressor = cast(Compressor, self._for_writing())
+        self._write_pending()
+        self._fp.write(compressor.compress_apart(data))
+        size = memoryview(data).nbytes
+        self._position += size
+        return size
+
+
+_File = TypeVar("_File", bound=CodedFile)
+
+
+def open_as(
+    kind: type[_File],
+    file: str | os.PathLike[str] | IO[bytes],
+    mode: str,
+    encoding: str | None,
+    errors: str | None,
+    newline: str | None,
+    **options: Any,
+) -> _File | io.TextIOWrapper:
+    """Open a coded file of some kind, in a text mode too."""
+    text = "t" in mode
+    if text and "b" in mode:
+        raise ValueError(f"invalid mode {mode!r}")
+    if not text and (encoding, errors, newline) != (None, None, None):
+        raise ValueError("encoding, errors and newline are for text modes")
+    binary = kind(file, mode.replace("t", ""), **options)
+    if not text:
+        return binary
+    return io.TextIOWrapper(cast(Any, binary), io.text_encoding(encoding), errors, newline)
+
+
 def open(
     file: str | os.PathLike[str] | IO[bytes],
     mode: str = "rb",
@@ -450,12 +509,5 @@ def open(
     >>> tersor.open("numbers.tsr", "rt").read()
     '0 1 2 3 4\\n'
     """
-    text = "t" in mode
-    if text and "b" in mode:
-        raise ValueError(f"invalid mode {mode!r}")
-    if not text and (encoding, errors, newline) != (None, None, None):
-        raise ValueError("encoding, errors and newline are for text modes")
-    binary = TersorFile(file, mode.replace("t", ""), codec=codec, typesize=typesize, threads=threads)
-    if not text:
-        return binary
-    return io.TextIOWrapper(cast(Any, binary), io.text_encoding(encoding), errors, newline)
+    options = {"codec": codec, "typesize": typesize, "threads": threads}
+    return open_as(TersorFile, file, mode, encoding, errors, newline, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,7 @@ from .errors import (
     TruncatedDataError,
     UnsupportedFormatError,
 )
-from .parallel import ordered_map
+from .parallel import n_workers, ordered_map
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -32,10 +33,12 @@ HEADER = struct.Struct("<4sBBHQ")
 BLOCK = struct.Struct("<BB3s3sQ")
 END = struct.Struct("<II")
 ENTRY_SIZE = 6
+PAYLOAD_EXCESS_MAX = 64
 
 CODECS = {
     "auto": _native.CODEC_AUTO,
     "huffman": _native.CODEC_HUFFMAN,
+    "lzw": _native.CODEC_LZW,
     "raw": _native.CODEC_RAW,
 }
 
@@ -83,6 +86,33 @@ def end_check(index: bytes, content_size: int, n_blocks: int) -> int:
     return xxh3_64_intdigest(index + struct.pack("<QQ", content_size, n_blocks)) & 0xFFFFFFFF
 
 
+def _pack_end(index: bytes, content_size: int, n_blocks: int) -> bytes:
+    check = end_check(index, content_size, n_blocks)
+    return bytes([KIND_END]) + index + END.pack(len(index) // ENTRY_SIZE, check)
+
+
+@lru_cache(maxsize=1024)
+def _around_block(content_size: int) -> tuple[bytes, bytes]:
+    """Make what stands before and after the only block of a frame.
+
+    Kept, because for small frames it is most of the work, and they come in few sizes.
+    """
+    return pack_header(content_size), _pack_end(b"", content_size, 1)
+
+
+def _encode_block(content: memoryview, offset: int, typesize: int, codec: int, out: memoryview) -> int:
+    """Code a block, header and all, to the front of `out`; returns its size there."""
+    size = len(content)
+    # First, because the hash reads in order and so brings the block into the cache.
+    check = xxh3_64_intdigest(content, offset)
+    shape, n_payload = _native.encode_block_into(
+        content, out[BLOCK.size :], typesize if size >= typesize else 1, codec=codec
+    )
+    sizes = size.to_bytes(3, "little"), n_payload.to_bytes(3, "little")
+    BLOCK.pack_into(out, 0, KIND_PLANES, shape, *sizes, check)
+    return BLOCK.size + n_payload
+
+
 class FrameWriter:
     """Makes the parts of one frame; the caller puts them one after another.
 
@@ -124,7 +154,7 @@ class FrameWriter:
             n = 0
             with memoryview(buffer) as out:
                 for b in range(at, min(at + batch, len(content)), size):
-                    end = n + self._encode_block(content[b : b + size], start + b, typesize, out[n:])
+                    end = n + _encode_block(content[b : b + size], start + b, typesize, self._codec, out[n:])
                     entries.append(out[n + 2 : n + 2 + ENTRY_SIZE])
                     n = end
                 return buffer, n, b"".join(entries)
@@ -135,23 +165,10 @@ class FrameWriter:
                 yield view[:n]
             self._buffers.append(buffer)
 
-    def _encode_block(self, content: memoryview, offset: int, typesize: int, out: memoryview) -> int:
-        size = len(content)
-        # First, because the hash reads in order and so brings the block into the cache.
-        check = xxh3_64_intdigest(content, offset)
-        shape, n_payload = _native.encode_block_into(
-            content, out[BLOCK.size :], typesize if size >= typesize else 1, codec=self._codec
-        )
-        sizes = size.to_bytes(3, "little"), n_payload.to_bytes(3, "little")
-        BLOCK.pack_into(out, 0, KIND_PLANES, shape, *sizes, check)
-        return BLOCK.size + n_payload
-
     def end(self) -> bytes:
         """Make the end mark and index."""
         n_blocks = len(self._index) // ENTRY_SIZE
-        index = bytes(self._index) if n_blocks > 1 else b""
-        check = end_check(index, self.content_size, n_blocks)
-        return bytes([KIND_END]) + index + END.pack(len(index) // ENTRY_SIZE, check)
+        return _pack_end(bytes(self._index) if n_blocks > 1 else b"", self.content_size, n_blocks)
 
 
 def compress(data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: int | None = None) -> bytes:
@@ -161,8 +178,10 @@ def compress(data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: i
     ----------
     data : buffer
         Any contiguous buffer (`bytes`, `memoryview`, `mmap`, NumPy array ...); it is not copied.
-    codec : {"auto", "huffman", "raw"}
-        "auto" takes the smallest for each block and byte plane.
+    codec : {"auto", "huffman", "lzw", "raw"}
+        "auto" takes the smallest of what is fast for each block and byte plane. "lzw" sees repeated strings,
+        which Huffman codes do not, and is some thirty times slower; planes that it does not shrink are
+        coded as by "auto".
     typesize : {1, 2, 4, 8}
         Size in bytes of the elements that `data` consists of. Above 1, each byte of the elements is
         coded on its own, so that the exponents of floats or the high bytes of integers compress
@@ -200,11 +219,26 @@ def compress(data: Buffer, codec: str = "auto", *, typesize: int = 1, threads: i
     (True, True)
     """
     check_options(codec, typesize)
+    if threads is not None:
+        n_workers(threads)  # raises, however little there is to do
     content = _native.byte_view(data)
+    if 0 < len(content) <= block_size(typesize):
+        return _compress_block(content, typesize, CODECS[codec])
     writer = FrameWriter(codec, threads=threads)
     n_blocks = -(-len(content) // block_size(typesize))
     bound = frame_bound(len(content), n_blocks)
     return join_frame(writer, writer.blocks(content, typesize), len(content), bound)
+
+
+def _compress_block(content: memoryview, typesize: int, codec: int) -> bytes:
+    """Make a frame of one block with as few calls as possible: small inputs come in large numbers."""
+    header, end = _around_block(len(content))
+    output = _native.OutputBytes(HEADER.size + BLOCK.size + _native.encode_bound(len(content)))
+    with memoryview(output) as out:
+        size = HEADER.size + _encode_block(content, 0, typesize, codec, out[HEADER.size :])
+        out[: HEADER.size] = header
+        out[size : size + len(end)] = end
+    return output.finish(size + len(end))
 
 
 def frame_bound(content_size: int, n_blocks: int) -> int:
@@ -325,7 +359,10 @@ class FrameParser:
     def _block_sizes(self, unit: memoryview) -> tuple[int, int]:
         content_size = int.from_bytes(unit[2:5], "little")
         payload_size = int.from_bytes(unit[5:8], "little")
-        if not 1 <= content_size <= _native.BLOCK_CONTENT_MAX or payload_size > content_size + 64:
+        if (
+            not 1 <= content_size <= _native.BLOCK_CONTENT_MAX
+            or payload_size > content_size + PAYLOAD_EXCESS_MAX
+        ):
             raise CorruptDataError(
                 f"impossible sizes (content {content_size}, payload {payload_size}) "
                 f"of the block at byte {self.position}"
@@ -379,6 +416,25 @@ def iter_blocks(data: memoryview, max_length: int = -1) -> Iterator[Block]:
             if 0 <= max_length < total:
                 raise LimitError(f"the content has more than the allowed {max_length} bytes")
             yield block
+
+
+def _only_block(data: memoryview) -> Block | None:
+    """Take the block out of a frame that has no other; `None` if `data` is anything else, sound or not."""
+    end = len(data) - 1 - END.size
+    if end < HEADER.size + BLOCK.size:
+        return None
+    kind, shape, content_bytes, payload_bytes, check = BLOCK.unpack_from(data, HEADER.size)
+    content_size = int.from_bytes(content_bytes, "little")
+    payload = data[HEADER.size + BLOCK.size : end]
+    if (
+        kind != KIND_PLANES
+        or len(payload) != int.from_bytes(payload_bytes, "little")
+        or not 1 <= content_size <= _native.BLOCK_CONTENT_MAX
+        or len(payload) > content_size + PAYLOAD_EXCESS_MAX
+        or (bytes(data[: HEADER.size]), bytes(data[end:])) != _around_block(content_size)
+    ):
+        return None
+    return Block(shape, content_size, payload, check, 0)
 
 
 def decode_blocks(blocks: list[Block], out: memoryview, threads: int | None = None) -> None:
@@ -436,7 +492,13 @@ def decompress(data: Buffer, *, max_length: int = -1, threads: int | None = None
     >>> tersor.decompress(tersor.compress(b"tensors") + tersor.compress(b", terse"))
     b'tensors, terse'
     """
-    blocks = list(iter_blocks(_native.byte_view(data), max_length))
+    if threads is not None:
+        n_workers(threads)
+    view = _native.byte_view(data)
+    only = _only_block(view)
+    if only is not None and not 0 <= max_length < only.content_size:
+        return only.decode()
+    blocks = list(iter_blocks(view, max_length))
     output = output_bytes(sum(block.content_size for block in blocks))
     with memoryview(output) as out:
         decode_blocks(blocks, out, threads)

@@ -21,7 +21,7 @@ class Compressor:
 
     Parameters
     ----------
-    codec : {"auto", "huffman", "raw"}
+    codec : {"auto", "huffman", "lzw", "raw"}
     typesize : {1, 2, 4, 8}
         As for `tersor.compress`.
     threads : int, optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -387,3 +388,89 @@ def test_what_is_no_regular_file_is_written_to_and_not_replaced() -> None:
     assert reader.wait() == 0
     assert tersor.decompress(Path("copy").read_bytes()) == DATA
     assert Path("pipe").is_fifo()
+
+
+# ---- .Z ---------------------------------------------------------------------------------------------
+
+READERS = [["uncompress", "-c"], ["gzip", "-dc"], ["7z", "x", "-so"]]
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda r: r[0])
+def test_z_files_are_read_by_others(reader: list[str]) -> None:
+    if shutil.which(reader[0]) is None:
+        pytest.skip(f"no {reader[0]}")
+    assert main(["compress", bytes_file(), "--format", "z"]) == 0
+    assert subprocess.run([*reader, "data.bin.Z"], capture_output=True, check=True).stdout == DATA
+
+
+@pytest.mark.skipif(shutil.which("compress") is None, reason="no compress")
+def test_z_files_are_those_of_compress() -> None:
+    assert main(["compress", bytes_file(), "--format", "z"]) == 0
+    theirs = subprocess.run(["compress", "-c", "data.bin"], capture_output=True).stdout
+    assert Path("data.bin.Z").read_bytes() == theirs
+
+
+def test_z_round_trip_with_default_names() -> None:
+    name = bytes_file()
+    assert main(["compress", name, "--format", "z"]) == 0
+    os.unlink(name)
+    assert main(["decompress", "data.bin.Z"]) == 0
+    assert Path(name).read_bytes() == DATA
+
+
+def test_z_is_known_by_its_beginning() -> None:
+    packed = run("compress", "-", "--format", "z", stdin=DATA)
+    assert packed.stdout == tersor.lzw.compress(DATA, "z")
+    restored = run("decompress", "-", stdin=packed.stdout)
+    assert (restored.returncode, restored.stdout, restored.stderr) == (0, DATA, b"")
+    Path("odd.name").write_bytes(packed.stdout)
+    assert main(["decompress", "odd.name", "-o", "back"]) == 0
+    assert Path("back").read_bytes() == DATA
+
+
+def test_z_takes_any_file_as_bytes() -> None:
+    for name in (array_file(), model_file()):
+        original = Path(name).read_bytes()
+        assert main(["compress", name, "--format", "z"]) == 0
+        assert tersor.lzw.decompress(Path(name + ".Z").read_bytes(), "z") == original
+
+
+@pytest.mark.parametrize("bad", [b"\x1f\x9d", b"\x1f\x9d\x88abc", b"\x1f\x9d\x90a\xffbc", b"\x1f\x9d\xf0abc"])
+def test_bad_z_is_one_line_and_no_file(bad: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.Z").write_bytes(bad)
+    assert main(["decompress", "bad.Z"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("tersor: bad.Z: ")
+    assert err.count("\n") == 1
+    assert os.listdir() == ["bad.Z"]
+
+
+def test_z_max_length(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("zeros.Z").write_bytes(tersor.lzw.compress(bytes(10_000), "z"))
+    assert main(["decompress", "zeros.Z", "--max-length", "9999"]) == 1
+    assert "allowed" in capsys.readouterr().err
+    assert main(["decompress", "zeros.Z", "--max-length", "10000"]) == 0
+
+
+@pytest.mark.parametrize("options", [["--codec", "huffman"], ["--typesize", "2"]])
+def test_z_has_no_options_of_frames(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", bytes_file(), "--format", "z", *options]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_inspect_z(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("some.Z").write_bytes(tersor.lzw.compress(DATA, "z", max_bits=13))
+    assert main(["inspect", "some.Z", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["max_bits"], report["block_mode"]) == ("z", 13, True)
+    assert (report["content_bytes"], report["file_bytes"]) == (len(DATA), os.path.getsize("some.Z"))
+    assert main(["inspect", "some.Z"]) == 0
+    assert f"{len(DATA):,} bytes in" in capsys.readouterr().out
+
+
+def test_codec_lzw(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("text").write_bytes(Path(__file__).read_bytes())
+    assert main(["compress", "text", "--codec", "lzw"]) == 0
+    assert tersor.decompress(Path("text.tsr").read_bytes()) == Path("text").read_bytes()
+    assert main(["inspect", "text.tsr", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["frames"][0]["planes"] == {"lzw": 1}

@@ -36,6 +36,11 @@ def skewed(n: int) -> bytes:
     return bytes(min(int(rng.expovariate(1.2)), 9) for _ in range(n))
 
 
+def literals(n: int, share: float) -> bytes:
+    rng = random.Random(n)
+    return bytes(rng.randrange(40) if rng.random() < share else 7 for _ in range(n))
+
+
 def valid() -> dict[str, tuple[bytes, bytes]]:
     """Name, frame and content: one for each plane mode, type size and filter."""
     files = {}
@@ -46,8 +51,9 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
         "one_lane": skewed(700),
         "lanes": skewed(9001),
         "lanes_twice": skewed(66_003),
-        "flags": bytes(b if b > 2 else 0 for b in skewed(30_001)),
-        "packed": bytes(random.Random(3).choices(range(3), k=30_001)),
+        "flags": literals(20_001, 0.28),
+        "packed": bytes(random.Random(0).choices(range(3), k=60_001)),
+        "gaps": literals(9000, 0.04),
     }.items():
         files[name] = (tersor.compress(content), content)
     numbers = b"".join(struct.pack("<d", i / 7) for i in range(40)) + b"odd"
@@ -55,6 +61,8 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
         for filter in range(6):
             packed = reference.compress(numbers, typesize, filter)
             files[f"typesize{typesize}_filter{filter}"] = (packed, numbers)
+    lzw = b"".join(b"%d is %d squared\n" % (i * i, i) for i in range(400))
+    files["lzw"] = (tersor.compress(lzw, "lzw"), lzw)
     files["joined"] = (tersor.compress(b"one, ") + tersor.compress(b"two"), b"one, two")
     compressor = tersor.Compressor()
     files["size_unknown"] = (compressor.compress(b"streamed") + compressor.flush(), b"streamed")
@@ -85,11 +93,16 @@ def invalid() -> dict[str, bytes]:
     def small_lane(data: bytes) -> bytes:
         return frame(700, 0, plane(2, data), xxh3_64_intdigest(small, 0))
 
+    lzw_codes = reference.lzw.encode(b"terse tensors", reference.lzw.TSR)
+
+    def lzw(data: bytes) -> bytes:
+        return frame(13, 0, plane(7, data), xxh3_64_intdigest(b"terse tensors", 0))
+
     padded = bytearray(small_data)
     padded[-1] |= 1
     return {
         "shape": frame(4, 0xE0, b"\0\4\0\0abcd", xxh3_64_intdigest(b"abcd", 0)),
-        "mode": frame(4, 0, b"\7\4\0\0abcd", xxh3_64_intdigest(b"abcd", 0)),
+        "mode": frame(4, 0, b"\x09\4\0\0abcd", xxh3_64_intdigest(b"abcd", 0)),
         "payload_size": frame(4, 0, b"\0\4\0\0abcde", xxh3_64_intdigest(b"abcd", 0)),
         "plane_size": frame(4, 0, b"\0\3\0\0abc", xxh3_64_intdigest(b"abcd", 0)),
         "table_truncated": small_lane(b"\x11" * 100),
@@ -101,7 +114,11 @@ def invalid() -> dict[str, bytes]:
         "stream_long": lanes(words + bytes(2), states),
         "lane_state": lanes(words, states + b"\0"),
         "padding": small_lane(bytes(padded)),
+        "lzw_code": lzw(lzw_codes[:3] + b"\xff" + lzw_codes[4:]),
+        "lzw_first": lzw(b"\0\1" + lzw_codes[2:]),
         "depth": frame(1, 0, plane(6, b"\1ab\6" * 5 + b"\0\0"), xxh3_64_intdigest(b"a", 0)),
+        # Two gaps, of which the second ends behind the plane.
+        "gaps": frame(9, 0, plane(8, b"a\x0f\2\0\0\0\2\0\0\0\3\5bc"), xxh3_64_intdigest(b"aaabaaaaa", 0)),
     }
 
 

@@ -24,7 +24,7 @@ def _threads(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tersor",
-        description="Compress files, NumPy arrays and model files with fast Huffman coding.",
+        description="Compress files, NumPy arrays and model files with fast Huffman coding, or to .Z.",
         epilog="Exit status: 0 done, 1 bad data or file, 2 usage.",
     )
     parser.add_argument("--version", action="version", version=f"tersor {__version__}")
@@ -43,8 +43,13 @@ def _parser() -> argparse.ArgumentParser:
 
     compress = add("compress", "compress a file: .safetensors as a model, .npy as an array, others as bytes")
     add_io(compress)
-    compress.add_argument("--codec", choices=list(CODECS), default="auto")
-    compress.add_argument("--format", choices=["tsr"], default="tsr", help="of the output")
+    compress.add_argument("--codec", choices=list(CODECS), help="in .tsr files (default: auto)")
+    compress.add_argument(
+        "--format",
+        choices=["tsr", "z"],
+        default="tsr",
+        help="of the output; z is what uncompress, gzip -d and 7-Zip read",
+    )
     compress.add_argument(
         "--typesize",
         type=int,
@@ -52,13 +57,13 @@ def _parser() -> argparse.ArgumentParser:
         help="size in bytes of the numbers that a file of bytes consists of (default: 1)",
     )
 
-    decompress = add("decompress", "restore what compress made")
+    decompress = add("decompress", "restore what compress made, or any .Z file")
     add_io(decompress)
     decompress.add_argument(
         "--max-length", type=int, default=-1, metavar="N", help="refuse content of more than N bytes"
     )
 
-    inspect = add("inspect", "show what a compressed file consists of, without decoding it")
+    inspect = add("inspect", "show what a compressed file consists of")
     inspect.add_argument("file", metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="for programs")
 

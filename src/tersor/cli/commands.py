@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import stat
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .. import _native
 from ..errors import LimitError
-from ..file import TersorFile, read_blocks
+from ..file import CodedFile, TersorFile, read_blocks, read_exactly
 from ..frame import MAGIC
 from .output import open_output, print_table, progress_bar, refuse_existing
 from .show import bench, demo
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["UsageError", "bench", "compress", "decompress", "demo", "inspect"]
 
 SUFFIX = ".tsr"
+Z_SUFFIX = ".Z"
 _CHUNK = 8 << 20
 
 
@@ -32,7 +37,7 @@ Progress = Callable[[int, int], None] | None
 
 
 def _copy(
-    source: IO[bytes] | TersorFile, write: Callable[[bytes], object], total: int, progress: Progress
+    source: IO[bytes] | CodedFile, write: Callable[[bytes], object], total: int, progress: Progress
 ) -> int:
     """Copy to the end in bounded memory; returns the size."""
     done = 0
@@ -60,12 +65,16 @@ def _size(file: IO[bytes]) -> int:
 def compress(arguments: argparse.Namespace) -> None:
     """Compress a file by its kind."""
     name = arguments.file
-    is_model = name.endswith(".safetensors")
+    to_z = arguments.format == "z"
+    is_model = name.endswith(".safetensors") and not to_z
+    if to_z and (arguments.typesize or arguments.codec):
+        raise UsageError("--typesize and --codec are for .tsr files: .Z files have just one way to be")
+    arguments.codec = arguments.codec or "auto"
     if arguments.typesize and (is_model or name.endswith(".npy")):
         raise UsageError("--typesize is for files of bytes: models and arrays say what they consist of")
     stem, suffix = os.path.splitext(name)
     output = arguments.output or (
-        "-" if name == "-" else stem + SUFFIX + suffix if is_model else name + SUFFIX
+        "-" if name == "-" else stem + SUFFIX + suffix if is_model else name + (Z_SUFFIX if to_z else SUFFIX)
     )
     refuse_existing(output, arguments.force)
     with progress_bar("compressing") as progress:
@@ -85,6 +94,12 @@ def _compress_bytes(arguments: argparse.Namespace, output: str, progress: Progre
     name = arguments.file
     with _open_input(name) as source, open_output(output, like=None if name == "-" else name) as out:
         total = _size(source)
+        if arguments.format == "z":
+            from ..lzw import LZWFile
+
+            with LZWFile(out, "wb") as packed:
+                _copy(source, packed.write, total, progress)
+            return
         head, typesize = _npy_parts(source) if name.endswith(".npy") else (b"", arguments.typesize or 1)
         options = {"codec": arguments.codec, "threads": arguments.threads}
         with TersorFile(out, "wb", typesize=typesize, **options) as file:
@@ -128,17 +143,48 @@ def _restored_name(name: str) -> str:
     if name == "-":
         return "-"
     stem, suffix = os.path.splitext(name)
-    if suffix == SUFFIX:
+    if suffix in (SUFFIX, Z_SUFFIX):
         return stem
     if suffix == ".safetensors" and stem.endswith(SUFFIX):
         return stem[: -len(SUFFIX)] + suffix
-    raise UsageError(f"{name} has no name ending {SUFFIX} to take off: name the output with -o")
+    raise UsageError(f"{name} has no name ending {SUFFIX} or {Z_SUFFIX} to take off: name the output with -o")
 
 
 def _is_model(name: str) -> bool:
     """Whether a file is to be treated as a model; one without a frame's magic is by its name."""
     with open(name, "rb") as file:
         return file.read(len(MAGIC)) != MAGIC and name.endswith(".safetensors")
+
+
+class _Begun(io.RawIOBase):
+    """A file of which the first bytes have been read: gives them once more."""
+
+    def __init__(self, head: bytes, source: IO[bytes]) -> None:
+        self._head = head
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        out = memoryview(buffer)
+        data = self._head or self._source.read(len(out))
+        out[: len(data)] = data
+        self._head = b""
+        return len(data)
+
+
+def _open_compressed(source: IO[bytes], threads: int | None) -> CodedFile:
+    """Open what a file holds by how it begins."""
+    from ..lzw import Z_MAGIC, LZWFile
+
+    head = read_exactly(source, len(Z_MAGIC))
+    whole: Any = source
+    if source.seekable():
+        source.seek(0)
+    else:
+        whole = io.BufferedReader(_Begun(head, source))
+    return LZWFile(whole) if head == Z_MAGIC else TersorFile(whole, threads=threads)
 
 
 def _check_model(name: str, max_length: int) -> None:
@@ -163,7 +209,7 @@ def _decompress_bytes(
             raise LimitError(f"the content has more than the allowed {limit} bytes")
         out.write(chunk)
 
-    with TersorFile(source, "rb", threads=arguments.threads) as file:
+    with _open_compressed(source, arguments.threads) as file:
         # What is known of the total is the compressed size, so that progress goes by what was read.
         shown = (lambda *_: progress(source.tell(), total)) if progress is not None and total else None
         _copy(file, write, 0, shown)
@@ -171,19 +217,34 @@ def _decompress_bytes(
 
 # ---- inspect ----------------------------------------------------------------------------------------
 
-_MODES = ("raw", "single", "huffman, 1 lane", "huffman, 64 lanes", "huffman, 2 x 64 lanes", "flags", "packed")
+_MODES = (
+    "raw",
+    "single",
+    "huffman, 1 lane",
+    "huffman, 64 lanes",
+    "huffman, 2 x 64 lanes",
+    "flags",
+    "packed",
+    "lzw",
+    "gaps",
+)
 _FILTERS = ("none", "rotate 1", "rotate 2", "rotate 3", "rotate 4", "delta")
 
 
 def inspect(arguments: argparse.Namespace) -> None:
     """Describe a compressed file."""
     name = arguments.file
-    report = _inspect_model(name) if _is_model(name) else _inspect_frames(name)
+    report = _inspect_model(name) if _is_model(name) else _inspect_z(name) or _inspect_frames(name)
     if arguments.json:
         json.dump(report, sys.stdout, indent=2, ensure_ascii=False)
         print()
     elif report["kind"] == "model":
         _show_model(report)
+    elif report["kind"] == "z":
+        print_table(
+            report["file"], ("codes to", "block mode"), [(f"{report['max_bits']} bits", report["block_mode"])]
+        )
+        print(_whole(report))
     else:
         _show_frames(report)
 
@@ -209,6 +270,29 @@ def _inspect_model(name: str) -> dict[str, Any]:
 
 def _ratio(size: int, content: int) -> float | None:
     return size / content if content else None
+
+
+def _inspect_z(name: str) -> dict[str, Any] | None:
+    """Describe a .Z file, if it is one. It tells its content's size only to who decodes it."""
+    from ..lzw import Z_MAGIC, LZWFile
+
+    with open(name, "rb") as source:
+        head = source.read(3)
+        if head[:2] != Z_MAGIC:
+            return None
+        source.seek(0)
+        with LZWFile(source) as file:
+            content = _copy(file, lambda chunk: None, 0, None)
+    size = os.path.getsize(name)
+    return {
+        "kind": "z",
+        "file": name,
+        "max_bits": head[2] & 0x1F,
+        "block_mode": head[2] >= 0x80,
+        "content_bytes": content,
+        "file_bytes": size,
+        "ratio": _ratio(size, content),
+    }
 
 
 def _inspect_frames(name: str) -> dict[str, Any]:
@@ -288,5 +372,9 @@ def _show_frames(report: dict[str, Any]) -> None:
     header = ("frame", "blocks", "typesize", "filters", "planes", "content", "payload", "ratio")
     print_table(report["file"], header, rows, left=5)
     if report["file_bytes"] is not None:
-        whole = f"{report['content_bytes']:,} bytes in {report['file_bytes']:,}"
-        print(f"{whole}, ratio {_shown_ratio(report['ratio']) or '-'}")
+        print(_whole(report))
+
+
+def _whole(report: dict[str, Any]) -> str:
+    sizes = f"{report['content_bytes']:,} bytes in {report['file_bytes']:,}"
+    return f"{sizes}, ratio {_shown_ratio(report['ratio']) or '-'}"

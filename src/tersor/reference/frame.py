@@ -47,7 +47,7 @@ def encode_block(
     filter : int
         0 for none, 1 to 4 to rotate by so many bits, 5 for differences; see `planes.split`. The fast
         library chooses one by itself, this leaves it to the caller.
-    codec : {"auto", "huffman", "raw"}
+    codec : {"auto", "huffman", "lzw", "raw"}
 
     Returns
     -------
@@ -172,7 +172,7 @@ def compress(data: bytes, typesize: int = 1, filter: int = planes.NONE, codec: s
         Size in bytes of the elements that `data` consists of.
     filter : int
         For all blocks: 0 for none, 1 to 4 to rotate by so many bits, 5 for differences.
-    codec : {"auto", "huffman", "raw"}
+    codec : {"auto", "huffman", "lzw", "raw"}
 
     Returns
     -------

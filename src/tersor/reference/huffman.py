@@ -60,7 +60,7 @@ def _count(data: bytes) -> list[int]:
     return [data.count(symbol) for symbol in range(256)]
 
 
-def estimate_counts(data: bytes) -> list[int]:
+def estimate_counts(data: bytes, *, exact: bool = False) -> list[int]:
     """Count the bytes of a plane; of a large one by a sample of an eighth.
 
     The fast encoder counts no faster than it codes, so it saves most of that work, and its
@@ -68,7 +68,7 @@ def estimate_counts(data: bytes) -> list[int]:
     code: those are counted in all of the plane, one by one, and if they are more than one byte in 64,
     the sample is dropped. And a code made from it is a little longer than the best.
     """
-    if len(data) < SAMPLED_MIN:
+    if exact or len(data) < SAMPLED_MIN:
         return _count(data)
     sample = b"".join(data[at : at + SAMPLE_PIECE] for at in range(0, len(data), SAMPLE_STRIDE))
     counts = [_SAMPLE_WEIGHT * count for count in _count(sample)]

@@ -1,10 +1,10 @@
-"""One plane of bytes in the mode that suits it (docs/format.md, "Modes of a plane").
+"""One plane of bytes in the mode that suits it (docs/format.md, "Rearranged planes").
 
 Most planes are Huffman coded as they are. Huffman codes have whole bits, though, and that is dear where
-few symbols make up most of a plane: one that holds 95 of 100 bytes still takes a bit each time. Two
-rearrangements put several symbols into one byte before the bytes are coded: packing, where there are
-at most 16 symbols, and flags, which tell the most common symbol from all others. What they make are
-planes again, coded by the same rules.
+few symbols make up most of a plane: one that holds 95 of 100 bytes still takes a bit each time. Three
+rearrangements make bytes that stand for several symbols, before they are coded: packing, where there are
+at most 16 symbols; flags, which tell the most common symbol from all others; and gaps, the numbers of
+common symbols between others. What they make are planes again, coded by the same rules.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import CorruptDataError, UnsupportedFormatError
-from . import huffman
+from . import huffman, lzw
 
-__all__ = ["FLAGS", "MODES", "PACKED", "RAW", "SINGLE", "decode_plane", "encode_plane"]
+__all__ = ["FLAGS", "GAPS", "LZW", "MODES", "PACKED", "RAW", "SINGLE", "decode_plane", "encode_plane"]
 
 # Modes. The layouts of Huffman data are modes 2 to 4.
 RAW = 0
 SINGLE = 1
 FLAGS = 5
 PACKED = 6
-MODES = (RAW, SINGLE, huffman.ONE_LANE, huffman.LANES, huffman.LANES_TWICE, FLAGS, PACKED)
+LZW = 7
+GAPS = 8
+MODES = (RAW, SINGLE, huffman.ONE_LANE, huffman.LANES, huffman.LANES_TWICE, FLAGS, PACKED, LZW, GAPS)
 
 DEPTH_MAX = 4
 """Planes may lie within planes so deep."""
@@ -35,6 +37,10 @@ _NESTED_LANES_TWICE_MIN = 48 << 10
 # Smaller planes would lose to the headers what they gain; and what those take beside the entropy.
 _REARRANGED_MIN = 512
 _REARRANGED_COST = 256
+# A rearrangement must save one part in so many.
+_EARNED = 64
+
+_GAPS_ESCAPE_MIN = 15
 
 
 def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int, bytes]:
@@ -44,16 +50,16 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
     ----------
     data : bytes
         The plane; not empty.
-    codec : {"auto", "huffman", "raw"}
-        "raw" stores all planes as they are. The other two are the same as long as the format has one
-        way to compress.
+    codec : {"auto", "huffman", "lzw", "raw"}
+        "raw" stores all planes as they are, "lzw" tries LZW as well. The other two are the same as long as
+        no other way to compress is fast enough to be tried without being asked for.
     depth : int
         How many planes this one lies within.
 
     Returns
     -------
     mode : int
-        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes, 5 flags, 6 packed.
+        0 raw, 1 single, 2 one lane, 3 64 lanes, 4 2 x 64 lanes, 5 flags, 6 packed, 7 LZW, 8 gaps.
     payload : bytes
         The plane's data, never longer than `data`.
 
@@ -64,7 +70,7 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
 
     Notes
     -----
-    docs/format.md, "Modes of a plane" and "What our encoder chooses".
+    docs/format.md, "Rearranged planes" and "What our encoder chooses".
 
     Examples
     --------
@@ -77,24 +83,26 @@ def encode_plane(data: bytes, codec: str = "auto", depth: int = 0) -> tuple[int,
     n = len(data)
     if n == 0:
         raise ValueError("a plane has one byte or more")
-    if codec not in ("auto", "huffman", "raw"):
-        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, raw")
+    if codec not in ("auto", "huffman", "lzw", "raw"):
+        raise ValueError(f"unknown codec {codec!r}: choose one of auto, huffman, lzw, raw")
     if codec == "raw":
         return RAW, data
+    if codec == "lzw":
+        mode, payload = encode_plane(data)
+        codes = lzw.encode(data, lzw.TSR)
+        return (LZW, codes) if len(codes) < len(payload) else (mode, payload)
     if data.count(data[0]) == n:
         return SINGLE, data[:1]
 
-    counts = huffman.estimate_counts(data)
+    counts = huffman.estimate_counts(data, exact=depth > 0)
     if depth < DEPTH_MAX and n >= _REARRANGED_MIN:
-        n_symbols = sum(count > 0 for count in counts)
-        # The fast encoder has no time to make the code of a large alphabet for an estimate.
-        direct = huffman.plan(counts, n)[2] if n_symbols <= 16 else _estimate_huffman(counts, n)
-        mode = _choose_rearrangement(data, counts, direct - direct // 64)
+        direct = _estimate_sparse(counts, n) if _is_sparse(counts) else huffman.plan(counts, n)[2]
+        mode = _choose_rearrangement(data, counts, direct)
         payload = data
         if mode == PACKED:
             payload = _encode_packed(data, counts, codec, depth)
-        elif mode == FLAGS:
-            payload = _encode_flags(data, _most_common(counts), codec, depth)
+        elif mode != RAW:
+            payload = _encode_literals(data, mode, _most_common(counts), codec, depth)
         if len(payload) < min(direct, n):
             return mode, payload
 
@@ -133,7 +141,7 @@ def decode_plane(mode: int, payload: bytes, n: int, depth: int = 0) -> bytes:
 
     Notes
     -----
-    docs/format.md, "Modes of a plane".
+    docs/format.md, "Rearranged planes".
 
     Examples
     --------
@@ -150,11 +158,24 @@ def decode_plane(mode: int, payload: bytes, n: int, depth: int = 0) -> bytes:
         if len(payload) != 1:
             raise CorruptDataError(f"a single plane has {len(payload)} bytes of data, not 1")
         return payload * n
-    if mode not in (FLAGS, PACKED):
+    if mode == LZW:
+        return _decode_lzw(payload, n, depth)
+    if mode not in _REARRANGED:
         return huffman.decode(mode, payload, n)
     if depth >= DEPTH_MAX:
         raise CorruptDataError(f"planes are nested more than {DEPTH_MAX} deep")
-    return (_decode_flags if mode == FLAGS else _decode_packed)(payload, n, depth)
+    return _REARRANGED[mode](payload, n, depth)
+
+
+def _decode_lzw(payload: bytes, n: int, depth: int) -> bytes:
+    if depth:
+        raise CorruptDataError("an LZW plane lies within no other")
+    decoded = lzw.decode(payload, lzw.TSR, n + 1)
+    if len(decoded.content) != n:
+        raise CorruptDataError(f"the codes do not stand for {n} bytes")
+    if 8 * len(payload) - decoded.n_bits >= 8 or int.from_bytes(payload, "little") >> decoded.n_bits:
+        raise CorruptDataError("the codes are followed by more than the zeros that fill up a byte")
+    return decoded.content
 
 
 # ---- Estimates ----------------------------------------------------------------------------------
@@ -191,12 +212,16 @@ def _most_common(counts: Sequence[int]) -> int:
     return list(counts).index(max(counts))
 
 
-def _estimate_huffman(counts: Sequence[int], n: int) -> int:
-    """Size of a plane as Huffman codes: its entropy, but one bit for a symbol above a half."""
-    common = _most_common(counts)
-    if counts[common] * 2 > sum(counts):
-        return (256 * n + _entropy_of_counts(counts, common, n)) // 256 // 8
-    return _entropy_of_counts(counts, None, n) // 256 // 8
+def _is_sparse(counts: Sequence[int]) -> bool:
+    return max(counts) * 8 >= sum(counts) * 7
+
+
+def _estimate_sparse(counts: Sequence[int], n: int) -> int:
+    """Size of a sparse plane as Huffman codes, without making the code.
+
+    The common symbol has one bit, and the others have theirs behind the other bit.
+    """
+    return n // 8 + _entropy_of_counts(counts, _most_common(counts), n) // 256 // 8
 
 
 def _estimate_rearranged(data: bytes, counts: Sequence[int], mode: int) -> int:
@@ -217,8 +242,17 @@ def _estimate_rearranged(data: bytes, counts: Sequence[int], mode: int) -> int:
     return cost // 256 // 8 + _REARRANGED_COST
 
 
-def _choose_rearrangement(data: bytes, counts: Sequence[int], least: int) -> int:
-    """Find the rearrangement that makes a plane smaller than `least` bytes; RAW when there is none."""
+def _choose_rearrangement(data: bytes, counts: Sequence[int], direct: int) -> int:
+    """Find the rearrangement for a plane that Huffman codes alone bring to `direct` bytes.
+
+    RAW when there is none. It has to earn its time: a code that is close to the entropy is left alone.
+    """
+    least = _entropy_of_counts(counts, None, len(data)) // 256 // 8
+    direct -= direct // _EARNED
+    if direct < least:
+        return RAW
+    if _is_sparse(counts):  # needs no sample: gaps cost what the entropy says
+        return GAPS if least + _REARRANGED_COST < direct else RAW
     candidates = []
     if len(_alphabet(counts)) <= 16:
         candidates.append(PACKED)
@@ -227,8 +261,8 @@ def _choose_rearrangement(data: bytes, counts: Sequence[int], least: int) -> int
     best = RAW
     for mode in candidates:
         size = _estimate_rearranged(data, counts, mode)
-        if size < least:
-            best, least = mode, size
+        if size < direct:
+            best, direct = mode, size
     return best
 
 
@@ -299,7 +333,7 @@ def _decode_packed(payload: bytes, n: int, depth: int) -> bytes:
     return _unpack(packed, bits, payload[1:at], n)
 
 
-# ---- Flags --------------------------------------------------------------------------------------
+# ---- Flags and gaps -----------------------------------------------------------------------------
 
 
 def _split_flags(data: bytes, common: int) -> tuple[bytes, bytes]:
@@ -309,26 +343,78 @@ def _split_flags(data: bytes, common: int) -> tuple[bytes, bytes]:
     return flags, literals
 
 
-def _encode_flags(data: bytes, common: int, codec: str, depth: int) -> bytes:
-    flags, literals = _split_flags(data, common)
-    if len(literals) > len(data) // 4 * 3:
+def _gaps(data: bytes, common: int, escape: int) -> bytes:
+    """Count the common symbols before each literal; `escape` stands for so many without one."""
+    gaps = bytearray()
+    next = 0  # where a gap of zero would be
+    for at, byte in enumerate(data):
+        if byte == common:
+            continue
+        n_escapes, gap = divmod(at - next, escape)
+        gaps += bytes([escape]) * n_escapes + bytes([gap])
+        next = at + 1
+    return bytes(gaps)
+
+
+def _encode_literals(data: bytes, mode: int, common: int, codec: str, depth: int) -> bytes:
+    """Code where the literals are, by flags or gaps, and what they are."""
+    n = len(data)
+    places, literals = _split_flags(data, common)
+    if len(literals) > (n // 4 * 3 if mode == FLAGS else n // 3):
         return data  # more than the sample let expect
-    flags_mode, flags_payload = encode_plane(flags, codec, depth + 1)
+    head = bytes([common])
+    if mode == GAPS:
+        escape = _GAPS_ESCAPE_MIN
+        # Twice the mean gap: escapes are rare, and the code table is small.
+        while escape < 255 and escape * len(literals) < 2 * (n - len(literals)):
+            escape = 2 * escape + 1
+        places = _gaps(data, common, escape)
+        head += bytes([escape]) + len(places).to_bytes(3, "little")
+    places_mode, places_payload = encode_plane(places, codec, depth + 1)
     literals_mode, literals_payload = encode_plane(literals, codec, depth + 1)
-    head = bytes([common, flags_mode]) + len(flags_payload).to_bytes(3, "little") + bytes([literals_mode])
-    return head + flags_payload + literals_payload
+    head += bytes([places_mode]) + len(places_payload).to_bytes(3, "little") + bytes([literals_mode])
+    return head + places_payload + literals_payload
+
+
+def _decode_places(payload: bytes, at: int, n: int, depth: int) -> tuple[bytes, int]:
+    """Decode n flags or gaps whose mode is at `at`; returns also where the literals' data begins."""
+    start = at + 5
+    if len(payload) <= start:
+        raise CorruptDataError(f"{len(payload)} bytes are too few for flags or gaps")
+    end = start + int.from_bytes(payload[at + 1 : at + 4], "little")
+    if end > len(payload):
+        raise CorruptDataError(f"{end - start} bytes of flags or gaps do not fit in {len(payload)}")
+    return decode_plane(payload[at], payload[start:end], n, depth + 1), end
 
 
 def _decode_flags(payload: bytes, n: int, depth: int) -> bytes:
-    if len(payload) < 7:
-        raise CorruptDataError(f"{len(payload)} bytes are too few for flags")
-    size = int.from_bytes(payload[2:5], "little")
-    if size > len(payload) - 6:
-        raise CorruptDataError(f"flags of {size} bytes do not fit in {len(payload)}")
-    packed = decode_plane(payload[1], payload[6 : 6 + size], _packed_size(n, 1), depth + 1)
+    packed, at = _decode_places(payload, 1, _packed_size(n, 1), depth)
     flags = _unpack(packed, 1, bytes([0, 1]), n)
     n_literals = flags.count(1)
     if n_literals == 0:
         raise CorruptDataError("flags without a literal")
-    literals = iter(decode_plane(payload[5], payload[6 + size :], n_literals, depth + 1))
+    literals = iter(decode_plane(payload[5], payload[at:], n_literals, depth + 1))
     return bytes(next(literals) if flag else payload[0] for flag in flags)
+
+
+def _decode_gaps(payload: bytes, n: int, depth: int) -> bytes:
+    if len(payload) < 11:
+        raise CorruptDataError(f"{len(payload)} bytes are too few for gaps")
+    common, escape = payload[:2]
+    n_gaps = int.from_bytes(payload[2:5], "little")
+    if not 1 <= n_gaps <= n // 2:
+        raise CorruptDataError(f"a plane of {n} bytes cannot have {n_gaps} gaps")
+    gaps, at = _decode_places(payload, 5, n_gaps, depth)
+    n_literals = n_gaps - gaps.count(escape)
+    if max(gaps) > escape or sum(gaps) + n_literals > n or gaps[-1] == escape:
+        raise CorruptDataError(f"the gaps do not fit in a plane of {n} bytes")
+    literals = iter(decode_plane(payload[9], payload[at:], n_literals, depth + 1))
+    content = bytearray()
+    for gap in gaps:
+        content += bytes([common]) * gap
+        if gap != escape:
+            content.append(next(literals))
+    return bytes(content).ljust(n, bytes([common]))
+
+
+_REARRANGED = {FLAGS: _decode_flags, PACKED: _decode_packed, GAPS: _decode_gaps}
