@@ -37,6 +37,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_cpu_selected()
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
+    int tsr_code_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 

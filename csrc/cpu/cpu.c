@@ -89,6 +89,7 @@ int tsr_cpu_select(int path) {
     selected = path;
     tsr_huffman_install(path);
     tsr_planes_install(path);
+    tsr_code_install(path);
     return 0;
 }
 

@@ -7,5 +7,6 @@
 /* Called by tsr_cpu_select() with a path that the machine has. */
 void tsr_huffman_install(int path);
 void tsr_planes_install(int path);
+void tsr_code_install(int path);
 
 #endif

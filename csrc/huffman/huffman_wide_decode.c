@@ -3,37 +3,13 @@
 
 #define COUNT_BYTES_MAX 10
 
-/* A flat table over the next bits answers for the shorter codes, which canonical order puts first; the
- * ranges of the longer ones are searched. The small table stays in a first-level cache. The large one is for codes
- * of which more than one in LONG_SHARE would miss it. */
-#define TABLE_BITS 12
-#define LARGE_TABLE_BITS 16
-#define LONG_SHARE 32
-/* Bits that are valid after a refill, and symbols of the table that they suffice for. */
-#define REFILL_BITS 56
-#define PER_REFILL(table_bits) ((size_t)(REFILL_BITS / (table_bits)))
-/* The fast loop refills a string at most twice a symbol beyond the first time, seven bytes each, and loads
- * eight at a time. */
-#define FAST_MARGIN ((ptrdiff_t)(7 * (2 * PER_REFILL(TABLE_BITS) + 1) + 8))
-
-typedef struct decoder {
-    size_t n;
-    int shortest, longest;
-    int table_bits;
-    /* By length: the smallest window, and the rank of the symbol, of the first code this long or longer. */
-    uint64_t start[TSR_CODE_MAX_LENGTH + 2];
-    uint32_t rank[TSR_CODE_MAX_LENGTH + 2];
-    uint32_t *symbols;                       /* by rank, behind the table */
-    uint32_t table[];                        /* symbol << 8 | length; length 0 for longer codes */
-} decoder;
-
 /* ---- The decoder ---------------------------------------------------------------------------------- */
 
 size_t tsr_code_decoder_size(size_t n) {
-    return sizeof(decoder) + (((size_t)1 << LARGE_TABLE_BITS) + n) * sizeof(uint32_t);
+    return sizeof(wide_decoder) + (((size_t)1 << LARGE_TABLE_BITS) + n) * sizeof(uint32_t);
 }
 
-static void fill_table(decoder *d) {
+static void fill_table(wide_decoder *d) {
     const size_t n_entries = (size_t)1 << d->table_bits;
     size_t at = 0, rank = 0;
     for (int l = d->shortest; l <= d->table_bits && l <= d->longest; l++) {
@@ -49,7 +25,7 @@ static void fill_table(decoder *d) {
 
 tsr_result tsr_code_decoder_init(void *place, const uint32_t n_of_length[TSR_CODE_MAX_LENGTH + 1],
                                  const uint32_t *symbols, size_t n) {
-    decoder *const d = place;
+    wide_decoder *const d = place;
     const tsr_result rc = tsr_code_check_lengths(n_of_length, n);
     if (rc != TSR_OK) return rc;
     d->n = n;
@@ -72,8 +48,8 @@ tsr_result tsr_code_decoder_init(void *place, const uint32_t n_of_length[TSR_COD
     return TSR_OK;
 }
 
-/* The entry that the table lacks, by the longer codes' ranges. Complete codes leave no window out. */
-static uint32_t long_entry(const decoder *d, uint64_t window) {
+/* Complete codes leave no window out. */
+uint32_t tsr_code_long_entry(const wide_decoder *d, uint64_t window) {
     int l = d->table_bits + 1;
     while (l < d->longest && window >= d->start[l + 1]) l++;
     return d->symbols[d->rank[l] + ((window - d->start[l]) >> (64 - l))] << 8 | (uint32_t)l;
@@ -81,28 +57,8 @@ static uint32_t long_entry(const decoder *d, uint64_t window) {
 
 /* ---- Strings -------------------------------------------------------------------------------------- */
 
-/*
- * The window is eight bytes of the string, shifted left by what was used of them. Its lowest bit that is set
- * is not data but the mark behind it: as many zeros follow as bits were used, so nothing else is counted.
- */
-typedef struct bit_string {
-    uint64_t window;
-    const uint8_t *at; /* where the window was loaded */
-    const uint8_t *start, *end;
-    uint8_t *dst;
-    size_t n; /* symbols still to come */
-} bit_string;
-
-#define FRESH ((uint64_t)1) /* the mark of a window of which nothing was used */
-
 TSR_INLINE uint64_t bits_used(const bit_string *s) {
     return 8 * (uint64_t)(s->at - s->start) + tsr_lowest_bit(s->window);
-}
-
-TSR_INLINE void refill_fast(uint64_t *window, const uint8_t **at) {
-    const unsigned used = tsr_lowest_bit(*window);
-    *at += used >> 3;
-    *window = (tsr_load64_be(*at) | FRESH) << (used & 7);
 }
 
 /* Zeros stand for the bits past the end. Returns 0 when the string was over before. */
@@ -123,65 +79,8 @@ static bit_string open_string(uint8_t *dst, size_t n, const uint8_t *src, size_t
     return s;
 }
 
-/*
- * Decodes the strings side by side, so that each hides the others' waiting, as long as all have as many
- * symbols to come as a refill lasts, and as src_end is far from where they read.
- */
-TSR_INLINE void decode_fast(const decoder *d, bit_string *strings, int n, const uint8_t *src_end, int width,
-                            int table_bits) {
-    const size_t n_group = PER_REFILL(table_bits);
-    const uint32_t *const table = d->table;
-    /* Apart from the rest of the strings, and in unrolled loops, so that compilers keep them in registers. */
-    uint64_t window[TSR_CODE_STRINGS];
-    const uint8_t *at[TSR_CODE_STRINGS];
-    uint8_t *dst[TSR_CODE_STRINGS];
-    size_t n_common = SIZE_MAX, i = 0;
-    for (int k = 0; k < n; k++) {
-        window[k] = strings[k].window;
-        at[k] = strings[k].at;
-        dst[k] = strings[k].dst;
-        if (strings[k].n < n_common) n_common = strings[k].n;
-        if (src_end - at[k] < FAST_MARGIN) return;
-    }
-    const uint8_t *const limit = src_end - FAST_MARGIN;
-    for (; n_common - i >= n_group; i += n_group) {
-        int near_end = 0;
-        TSR_UNROLL
-        for (int k = 0; k < n; k++) {
-            near_end |= at[k] > limit;
-        }
-        if (near_end) break;
-        TSR_UNROLL
-        for (int k = 0; k < n; k++) {
-            refill_fast(&window[k], &at[k]);
-        }
-        TSR_UNROLL
-        for (size_t g = 0; g < n_group; g++) {
-            TSR_UNROLL
-            for (int k = 0; k < n; k++) {
-                uint32_t entry = table[window[k] >> (64 - table_bits)];
-                if (TSR_UNLIKELY(!(entry & 255))) {
-                    refill_fast(&window[k], &at[k]);
-                    entry = long_entry(d, window[k]);
-                    window[k] <<= entry & 255;
-                    refill_fast(&window[k], &at[k]);
-                } else {
-                    window[k] <<= entry & 255;
-                }
-                symbol_put(dst[k], i + g, width, entry >> 8);
-            }
-        }
-    }
-    for (int k = 0; k < n; k++) {
-        strings[k].window = window[k];
-        strings[k].at = at[k];
-        strings[k].dst += i * (size_t)width;
-        strings[k].n -= i;
-    }
-}
-
 /* A code of one symbol: every bit is zero. */
-static tsr_result decode_single(const decoder *d, bit_string *s, uint64_t n_bits, int width, uint64_t *n_used) {
+static tsr_result decode_single(const wide_decoder *d, bit_string *s, uint64_t n_bits, int width, uint64_t *n_used) {
     const uint64_t n = s->n < n_bits ? s->n : n_bits;
     for (uint64_t i = 0; i < n; i++) {
         if (s->start[i >> 3] >> (7 - (i & 7)) & 1) return TSR_ERR_CODE_UNASSIGNED;
@@ -193,13 +92,13 @@ static tsr_result decode_single(const decoder *d, bit_string *s, uint64_t n_bits
 }
 
 /* Goes on until all symbols are there, or n_bits are used up. */
-static tsr_result decode_rest(const decoder *d, bit_string *s, uint64_t n_bits, int width, uint64_t *n_used) {
+static tsr_result decode_rest(const wide_decoder *d, bit_string *s, uint64_t n_bits, int width, uint64_t *n_used) {
     if (d->n == 1) return decode_single(d, s, n_bits, width, n_used);
     uint64_t used = bits_used(s);
     for (; s->n > 0 && used < n_bits; s->n--, s->dst += width, used = bits_used(s)) {
         if (!refill(s)) return TSR_ERR_STREAM_SHORT;
         uint32_t entry = d->table[s->window >> (64 - d->table_bits)];
-        if (!(entry & 255)) entry = long_entry(d, s->window);
+        if (!(entry & 255)) entry = tsr_code_long_entry(d, s->window);
         s->window <<= entry & 255;
         symbol_put(s->dst, 0, width, entry >> 8);
     }
@@ -207,31 +106,11 @@ static tsr_result decode_rest(const decoder *d, bit_string *s, uint64_t n_bits, 
     return used > n_bits ? TSR_ERR_STREAM_SHORT : TSR_OK;
 }
 
-/* Specialises the fast loop. */
-static void decode_strings(const decoder *d, bit_string *strings, int n, const uint8_t *src_end, int width) {
-#define FAST(strings_n, symbol_width)                                                               \
-    do {                                                                                            \
-        if (d->table_bits == TABLE_BITS)                                                            \
-            decode_fast(d, strings, strings_n, src_end, symbol_width, TABLE_BITS);                  \
-        else decode_fast(d, strings, strings_n, src_end, symbol_width, LARGE_TABLE_BITS);           \
-    } while (0)
-#define FAST_WIDTHS(strings_n)                  \
-    do {                                        \
-        if (width == 1) FAST(strings_n, 1);     \
-        else if (width == 2) FAST(strings_n, 2);\
-        else FAST(strings_n, 4);                \
-    } while (0)
-    if (n == 1) FAST_WIDTHS(1);
-    else FAST_WIDTHS(TSR_CODE_STRINGS);
-#undef FAST_WIDTHS
-#undef FAST
-}
-
 /* ---- Data ----------------------------------------------------------------------------------------- */
 
 tsr_result tsr_code_decode_count(const void *place, const uint8_t *src, size_t src_len, uint64_t *n,
                                  size_t *n_read) {
-    const decoder *const d = place;
+    const wide_decoder *const d = place;
     size_t at = 0;
     *n = 0;
     for (;; at++) {
@@ -254,7 +133,7 @@ static tsr_result check_end(const uint8_t *src, size_t size, uint64_t used) {
 
 tsr_result tsr_code_decode(const void *place, uint8_t *dst, size_t n, int width, const uint8_t *src,
                            size_t src_len) {
-    const decoder *const d = place;
+    const wide_decoder *const d = place;
     const uint8_t *const end = src + src_len;
     bit_string strings[TSR_CODE_STRINGS];
     const int n_all = n_strings(n);
@@ -275,7 +154,7 @@ tsr_result tsr_code_decode(const void *place, uint8_t *dst, size_t n, int width,
         dst += strings[k].n * (size_t)width;
         at += size;
     }
-    if (d->n > 1) decode_strings(d, strings, n_all, end, width);
+    if (d->n > 1) tsr_code_active()->decode_strings(d, strings, n_all, end, width);
     for (int k = 0; k < n_all; k++) {
         bit_string *const s = &strings[k];
         const size_t size = (size_t)(s->end - s->start);
@@ -290,10 +169,10 @@ tsr_result tsr_code_decode(const void *place, uint8_t *dst, size_t n, int width,
 
 tsr_result tsr_code_decode_bits(const void *place, uint8_t *dst, size_t n_max, int width, const uint8_t *src,
                                 size_t src_len, uint64_t n_bits, size_t *n, uint64_t *n_used) {
-    const decoder *const d = place;
+    const wide_decoder *const d = place;
     bit_string s = open_string(dst, n_max, src, src_len);
     /* The fast loop keeps its distance from the end, and so from the last bit. */
-    if (d->n > 1) decode_strings(d, &s, 1, src + n_bits / 8, width);
+    if (d->n > 1) tsr_code_active()->decode_strings(d, &s, 1, src + n_bits / 8, width);
     const tsr_result rc = decode_rest(d, &s, n_bits, width, n_used);
     *n = n_max - s.n;
     return rc;

@@ -74,10 +74,11 @@ int tsr_cpu_best(void);
 int tsr_cpu_select(int path);
 /* The path in use. */
 int tsr_cpu_selected(void);
-/* The path whose Huffman and plane kernels run when `path` is selected: a path without a kernel of
+/* The path whose Huffman, plane and code kernels run when `path` is selected: a path without a kernel of
  * its own for an area uses the next simpler one. */
 int tsr_huffman_kernel_path(void);
 int tsr_planes_kernel_path(void);
+int tsr_code_kernel_path(void);
 
 /* ---- Memory ------------------------------------------------------------------------------------ */
 
