@@ -12,27 +12,7 @@
 #ifdef FUZZ_GUARDED
 #include "guarded_malloc.h" /* for want of AddressSanitizer */
 #endif
-#include "tersor.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(condition)                                                       \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-            abort();                                                           \
-        }                                                                      \
-    } while (0)
-
-/* Exactly sized heap copies, so that the sanitizer sees every byte too many. */
-static uint8_t *copy(const uint8_t *bytes, size_t n) {
-    uint8_t *p = malloc(n ? n : 1);
-    CHECK(p);
-    if (n) memcpy(p, bytes, n);
-    return p;
-}
+#include "fuzz_common.h"
 
 /* Decodes on every path: all must agree, and every error must have a text. */
 static void decode_everywhere(const uint8_t *payload, size_t n_payload, uint8_t shape, size_t n_content,
@@ -91,8 +71,6 @@ static uint8_t *encode_everywhere(const uint8_t *content, size_t n, int typesize
     return first;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 /* First byte: 0 to 127 = decode the rest; else encode the rest and decode that. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 5) return 0;
@@ -115,17 +93,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifdef FUZZ_STANDALONE
-static uint64_t state;
-
-static uint64_t random64(void) { /* xorshift64*, Vigna 2016 */
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 0x2545F4914F6CDD1Du;
-}
-
-static size_t below(size_t n) { return (size_t)(random64() % n); }
-
 /* Content of many kinds: constant, few symbols, skewed beyond the length limit, uniform, numbers. */
 static void fill(uint8_t *content, size_t n) {
     const unsigned kind = (unsigned)below(5), skew = 1 + (unsigned)below(7);

@@ -10,41 +10,10 @@
  * them by itself:
  *   ./fuzz CASES [SEED]        (tests/test_sanitizers.py builds and runs this one)
  */
-#include "tersor.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(condition)                                                       \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);    \
-            abort();                                                           \
-        }                                                                      \
-    } while (0)
-
-static uint64_t state;
-
-static uint64_t random64(void) { /* xorshift64*, Vigna 2016 */
-    state ^= state >> 12;
-    state ^= state << 25;
-    state ^= state >> 27;
-    return state * 0x2545F4914F6CDD1Du;
-}
-
-static size_t below(size_t n) { return (size_t)(random64() % n); }
+#include "fuzz_common.h"
 
 /* Sizes of pieces: often tiny, sometimes large. */
 static size_t piece(void) { return below(4) ? below(12) : below((size_t)1 << below(16)); }
-
-/* Exactly sized heap copies, so that the sanitizer sees every byte too many. */
-static uint8_t *copy(const uint8_t *bytes, size_t n) {
-    uint8_t *p = malloc(n ? n : 1);
-    CHECK(p);
-    if (n) memcpy(p, bytes, n);
-    return p;
-}
 
 /* How decoding ended. */
 typedef struct outcome {
@@ -188,8 +157,6 @@ static tsr_lzw_dialect dialect_from(uint8_t flags, uint8_t bits) {
     return (tsr_lzw_dialect){flags & 1, (uint8_t)(1 + (bits & 7)), (uint8_t)(1 + (bits >> 4)), flags >> 1 & 1,
                              flags >> 2 & 1, flags >> 3 & 1, flags >> 4 & 1, flags >> 5 & 1};
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Two bytes of dialect, one of room for output (its highest bit: encode the rest, else decode it), one of cuts. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
