@@ -27,26 +27,40 @@ FUZZERS = {
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sanitizers are run on Linux")
 
 
-def build(output: Path, fuzzer: str, *flags: str) -> None:
-    command = [*COMPILER, "-std=c11", "-DFUZZ_STANDALONE", *flags, *INCLUDES, str(CORE / "fuzz" / fuzzer)]
-    result = subprocess.run([*command, *SOURCES, "-o", str(output)], capture_output=True, text=True)
+def compile_with(flags: tuple[str, ...], *arguments: str, into: Path) -> None:
+    command = [*COMPILER, "-std=c11", "-DFUZZ_STANDALONE", *flags, *INCLUDES, *arguments]
+    result = subprocess.run(command, cwd=into, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("optimize", ["-O1", "-O3"])
+SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.fixture(scope="module", params=["-O1", "-O3"])
+def sanitized(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[str, ...]]:
+    """The core's objects, in a folder, and the flags that they were compiled with."""
+    folder = tmp_path_factory.mktemp("sanitized")
+    flags = (request.param, *SANITIZE)
+    compile_with(flags, "-c", *SOURCES, into=folder)
+    return folder, flags
+
+
 @pytest.mark.parametrize("fuzzer", FUZZERS)
-def test_damaged_data_under_sanitizers(tmp_path: Path, fuzzer: str, optimize: str) -> None:
+def test_damaged_data_under_sanitizers(sanitized: tuple[Path, tuple[str, ...]], fuzzer: str) -> None:
     """Real data of every kind, bit-flipped and cut: no fault, and all ways to read it agree."""
-    program = tmp_path / "fuzz"
-    build(program, fuzzer, "-g", optimize, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    folder, flags = sanitized
+    objects = [p.name for p in folder.glob("*.o")]
+    compile_with(flags, str(CORE / "fuzz" / fuzzer), *objects, "-o", "fuzz", into=folder)
     n_cases, last = FUZZERS[fuzzer]
     for seed in (1, 2, 3):
-        run = subprocess.run([program, str(n_cases), str(seed)], capture_output=True, text=True)
+        run = subprocess.run([folder / "fuzz", str(n_cases), str(seed)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert run.stdout.endswith(last)
 
 
-@pytest.mark.parametrize("fuzzer", FUZZERS)
-def test_core_compiles_without_warnings(tmp_path: Path, fuzzer: str) -> None:
+def test_core_compiles_without_warnings(tmp_path: Path) -> None:
     """No flag names an instruction set: kernels get theirs from function attributes."""
-    build(tmp_path / "strict", fuzzer, "-O2", "-Wall", "-Wextra", "-Werror")
+    fuzzers = [str(CORE / "fuzz" / name) for name in FUZZERS]
+    compile_with(("-O2", "-Wall", "-Wextra", "-Werror"), "-c", *SOURCES, *fuzzers, into=tmp_path)
