@@ -186,6 +186,30 @@ def load_array(name: str) -> NDArray[Any]:
     return a[: (cap() or a.nbytes) // a.itemsize]
 
 
+# ---- Symbols ------------------------------------------------------------------------------------
+
+CODE_SIZE = 16 << 20
+
+
+def residuals(dtype: str, scale: float, n_symbols: int) -> NDArray[Any]:
+    """Two-sided residuals as a predictor leaves them, one in a thousand anywhere in the alphabet."""
+    rng = np.random.default_rng(7)
+    n = CODE_SIZE // np.dtype(dtype).itemsize
+    values = rng.laplace(0, scale, n).round().astype(np.int64)
+    outliers = (rng.random(n) < 0.001) | (abs(values) > n_symbols // 2)
+    values[outliers] = rng.integers(-n_symbols // 2, n_symbols // 2, outliers.sum())
+    return values.astype(dtype)
+
+
+CODE_INPUTS: dict[str, Callable[[], NDArray[Any]]] = {
+    "uint16, 2000 symbols": lambda: residuals("uint16", 100, 2000),
+    "uint16, 2000 symbols, skewed": lambda: residuals("uint16", 2, 2000),
+    "uint16, 65536 symbols": lambda: residuals("uint16", 6000, 65536),
+    "uint8": lambda: residuals("uint8", 10, 256),
+    "uint8, skewed": lambda: residuals("uint8", 1, 256),
+}
+
+
 # ---- Model files --------------------------------------------------------------------------------
 
 

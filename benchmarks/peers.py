@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 import tersor
 from tersor import _native, checkpoint, lzw, reference
+from tersor.huffman import HuffmanCode
 
 # Slow peers are given this much of the data.
 SLOW_SIZE = 1 << 20
@@ -251,6 +252,85 @@ def threaded(threads: int) -> Peer:
         lambda data: tersor.compress(data, threads=threads),
         lambda frame: tersor.decompress(frame, threads=threads),
     )
+
+
+# ---- Codes of any alphabet ----------------------------------------------------------------------
+
+
+def _tersor_code(code: HuffmanCode, path: str) -> Peer:
+    def compress(data: NDArray[Any]) -> bytes:
+        with cpu_path(path):
+            return code.encode(data)
+
+    def decompress(data: bytes) -> Any:
+        with cpu_path(path):
+            return code.decode(data)
+
+    return Peer(f"tersor {path}", compress, decompress)
+
+
+def _reference_code(code: HuffmanCode) -> Peer:
+    ranks = {symbol: rank for rank, symbol in enumerate(code.symbols)}
+    lengths = list(code.lengths.values())
+    symbols = np.array(code.symbols, code.kind)
+
+    def compress(data: NDArray[Any]) -> bytes:
+        return reference.code.encode([ranks[s] for s in data.tolist()], lengths)
+
+    def decompress(data: bytes) -> Any:
+        return symbols[reference.code.decode(data, lengths)]
+
+    return Peer("tersor.reference", compress, decompress, slow=True)
+
+
+def _bitarray_code(code: HuffmanCode) -> Peer:
+    bitarray = _import("bitarray", "bitarray")
+    canonical_decode = _import("bitarray.util", "canonical_decode")
+    codes = {symbol: bitarray(bits) for symbol, bits in code.codes.items()}
+
+    def compress(data: NDArray[Any]) -> bytes:
+        bits = bitarray()
+        bits.encode(codes, data.tolist())
+        return bytes([-len(bits) % 8]) + bits.tobytes()
+
+    def decompress(data: bytes) -> Any:
+        bits = bitarray()
+        bits.frombytes(data[1:])
+        del bits[len(bits) - data[0] :]
+        return np.array(list(canonical_decode(bits, code.counts, code.symbols)), code.kind)
+
+    return Peer("bitarray", compress, decompress, slow=True)
+
+
+def _dahuffman_code(code: HuffmanCode, data: NDArray[Any]) -> Peer:
+    huffman_codec = _import("dahuffman", "HuffmanCodec")
+    values, counts = np.unique(data, return_counts=True)
+    frequencies = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    codec = huffman_codec.from_frequencies(frequencies, concat=list)
+
+    def decompress(encoded: bytes) -> Any:
+        return np.array(codec.decode(encoded), code.kind)
+
+    return Peer("dahuffman", lambda data: codec.encode(data.tolist()), decompress, slow=True)
+
+
+CODE_PEERS = [
+    *(f"tersor {path}" for path in _native.cpu_paths()),
+    "tersor.reference",
+    "bitarray",
+    "dahuffman",
+]
+
+
+def code_peer(name: str, code: HuffmanCode, data: NDArray[Any]) -> Peer:
+    """Make a peer that codes symbols with a code that was made of them beforehand."""
+    if name == "tersor.reference":
+        return _reference_code(code)
+    if name == "bitarray":
+        return _bitarray_code(code)
+    if name == "dahuffman":
+        return _dahuffman_code(code, data)
+    return _tersor_code(code, name.removeprefix("tersor "))
 
 
 # ---- Small inputs -------------------------------------------------------------------------------

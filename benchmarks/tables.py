@@ -34,6 +34,7 @@ from peers import Peer, to_bytes
 
 import tersor
 from tersor import _native
+from tersor.huffman import HuffmanCode
 
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 LIBRARIES = ["numpy", "zstandard", "zxc-compress", "bitarray", "dahuffman", "zipnn", "torch", "imagecodecs"]
@@ -261,6 +262,25 @@ def small_table(repetitions: int, missing: set[str]) -> Iterator[str]:
     yield from table(["", *peers.SMALL_PEERS], rows)
 
 
+def code_table(repetitions: int, missing: set[str]) -> Iterator[str]:
+    """Compare codes for alphabets of any size."""
+    yield "### Codes of any alphabet"
+    yield ""
+    yield f"`HuffmanCode` of {_megabytes(inputs.CODE_SIZE)} of symbols, made before: encode / decode MB/s."
+    yield f"\\* on the first {peers.SLOW_SIZE >> 10} KiB only."
+    yield ""
+    rows = []
+    names: list[str] = []
+    for name, make in inputs.CODE_INPUTS.items():
+        data = make()
+        code = HuffmanCode.from_data(data)
+        makers = [lambda p=p: (peers.code_peer(p, code, data), data) for p in peers.CODE_PEERS]  # noqa: B023
+        results = measure(makers, repetitions, missing)
+        names = [r.peer.name + (" *" if r.peer.slow else "") for r in results]
+        rows.append([name, *(f"{_speed(r.compress)} / {_speed(r.decompress)}" for r in results)])
+    yield from table(["", *names], rows)
+
+
 def checkpoint_table(repetitions: int, missing: set[str]) -> Iterator[str]:
     """Compare peers on model files."""
     yield "### Model files"
@@ -426,6 +446,7 @@ def page(repetitions: int) -> Iterator[str]:
     yield from kernel_table(repetitions, missing)
     yield from thread_table(repetitions, missing)
     yield from small_table(repetitions, missing)
+    yield from code_table(repetitions, missing)
     yield from lzw_tables(repetitions, missing)
     yield from checkpoint_table(repetitions, missing)
     yield from array_table(repetitions, missing)
