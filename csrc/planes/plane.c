@@ -19,7 +19,7 @@
 #define GAPS_ESCAPE_MIN 15
 #define GAPS_HEADER 10 /* u8 common, u8 escape, u24 number of gaps, u8 mode and u24 size of them, u8 mode of the literals */
 
-/* ---- Eight bytes and fewer, packed ----------------------------------------------------------------- */
+/* ---- Packed symbols -------------------------------------------------------------------------------- */
 
 TSR_INLINE int packed_bits(int n_symbols) { return n_symbols <= 2 ? 1 : n_symbols <= 4 ? 2 : 4; }
 TSR_INLINE size_t packed_size(size_t n, int bits) { return (n * (size_t)bits + 7) / 8; }

@@ -7,7 +7,7 @@ import io
 import os
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from .errors import CorruptDataError
@@ -158,20 +158,12 @@ def _read_place(fp: IO[bytes], place: Place) -> Block:
     return block
 
 
-class _Reader(io.RawIOBase):
-    """Raw content of all frames of a file; memory for a few blocks per core."""
+class RawReader(io.RawIOBase):
+    """Raw content of a compressed file; subclasses read it and seek in it."""
 
-    def __init__(self, fp: IO[bytes], threads: int | None) -> None:
+    def __init__(self, fp: IO[bytes]) -> None:
         self._fp = fp
-        self._threads = threads
-        self._places: list[Place] | None = None
-        self._contents = self._decode(read_blocks(fp))
-        self._current = memoryview(b"")
         self._position = 0
-        self._size = -1
-
-    def _decode(self, blocks: Iterator[Block]) -> Iterator[bytes]:
-        return ordered_map(Block.decode, blocks, self._threads)
 
     def readable(self) -> bool:
         return True
@@ -181,6 +173,34 @@ class _Reader(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+    def _target(self, offset: int, whence: int, size: Callable[[], int]) -> int:
+        """Resolve the arguments of `seek`; `size` is called where the end has to be known."""
+        if not self.seekable():
+            raise io.UnsupportedOperation("the underlying file cannot seek")
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += size()
+        elif whence != os.SEEK_SET:
+            raise ValueError(f"invalid whence: {whence!r}")
+        if offset < 0:
+            raise ValueError(f"negative seek position {offset}")
+        return offset
+
+
+class _Reader(RawReader):
+    """Raw content of all frames of a file; memory for a few blocks per core."""
+
+    def __init__(self, fp: IO[bytes], threads: int | None) -> None:
+        super().__init__(fp)
+        self._threads = threads
+        self._places: list[Place] | None = None
+        self._contents = self._decode(read_blocks(fp))
+        self._current = memoryview(b"")
+
+    def _decode(self, blocks: Iterator[Block]) -> Iterator[bytes]:
+        return ordered_map(Block.decode, blocks, self._threads)
 
     def readinto(self, buffer: Buffer) -> int:
         out = memoryview(buffer).cast("B")
@@ -195,22 +215,16 @@ class _Reader(io.RawIOBase):
         self._position += n
         return n
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if not self.seekable():
-            raise io.UnsupportedOperation("the underlying file cannot seek")
+    def _content_size(self) -> int:
         if self._places is None:
             self._places = find_blocks(self._fp)
-        places = self._places
-        size = places[-1].start + places[-1].content_size if places else 0
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            offset += size
-        elif whence != os.SEEK_SET:
-            raise ValueError(f"invalid whence: {whence!r}")
-        if offset < 0:
-            raise ValueError(f"negative seek position {offset}")
-        position = min(offset, size)
+        return self._places[-1].start + self._places[-1].content_size if self._places else 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        target = self._target(offset, whence, self._content_size)
+        size = self._content_size()
+        position = min(target, size)
+        places = self._places or []
         first = max(bisect_right(places, position, key=lambda p: p.start) - 1, 0)
         self.close_blocks()
         self._contents = self._decode(_read_place(self._fp, p) for p in places[first:])

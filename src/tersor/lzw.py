@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 from . import _native
 from .errors import CorruptDataError, LimitError, TruncatedDataError, UnsupportedFormatError
-from .file import CodedFile, open_as
+from .file import CodedFile, RawReader, open_as
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -550,11 +550,11 @@ class LZWDecompressor:
 # ---- Files --------------------------------------------------------------------------------------
 
 
-class _Reader(io.RawIOBase):
+class _Reader(RawReader):
     """Raw content of a .Z file."""
 
     def __init__(self, fp: IO[bytes], full_grows: bool) -> None:
-        self._fp = fp
+        super().__init__(fp)
         self._full_grows = full_grows
         self._start = fp.tell() if fp.seekable() else 0
         self._begin()
@@ -562,15 +562,6 @@ class _Reader(io.RawIOBase):
     def _begin(self) -> None:
         self._decompressor = LZWDecompressor("z", full_grows=self._full_grows)
         self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._fp.seekable()
-
-    def tell(self) -> int:
-        return self._position
 
     def readinto(self, buffer: Buffer) -> int:
         out = memoryview(buffer).cast("B")
@@ -586,21 +577,15 @@ class _Reader(io.RawIOBase):
         return len(content)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if not self.seekable():
-            raise io.UnsupportedOperation("the underlying file cannot seek")
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            self._skip(sys.maxsize)
-            offset += self._position
-        elif whence != os.SEEK_SET:
-            raise ValueError(f"invalid whence: {whence!r}")
-        if offset < 0:
-            raise ValueError(f"negative seek position {offset}")
+        offset = self._target(offset, whence, self._read_to_end)
         if offset < self._position:
             self._fp.seek(self._start)
             self._begin()
         self._skip(offset - self._position)
+        return self._position
+
+    def _read_to_end(self) -> int:
+        self._skip(sys.maxsize)
         return self._position
 
     def _skip(self, size: int) -> None:
