@@ -13,6 +13,7 @@
 #define LANES_MIN ((size_t)8 << 10)
 #define LANES_TWICE_MIN ((size_t)64 << 10)
 #define NESTED_LANES_MIN ((size_t)12 << 10)
+#define NESTED_ONE_LANE_MAX ((size_t)32 << 10) /* bytes: more take too long, however few bits they have */
 #define NESTED_LANES_TWICE_MIN ((size_t)48 << 10)
 
 #define FLAGS_HEADER 6 /* u8 common, u8 mode and u24 size of the flags, u8 mode of the literals */
@@ -184,7 +185,8 @@ static plane_mode choose_rearrangement(const uint8_t *src, size_t n, const uint3
 /* Lanes have a fixed cost, some 200 bytes a stream, and speed. Within a rearrangement the plane has fewer bytes
  * than what it stands for, so that there it is their cost that counts. */
 static plane_mode choose_layout(size_t n, size_t planned, int depth) {
-    if (n < LANES_MIN || (depth && planned < NESTED_LANES_MIN)) return PLANE_ONE_LANE;
+    const int spares_lanes = depth && planned < NESTED_LANES_MIN && n < NESTED_ONE_LANE_MAX;
+    if (n < LANES_MIN || spares_lanes) return PLANE_ONE_LANE;
     if (n < LANES_TWICE_MIN || (depth && planned < NESTED_LANES_TWICE_MIN)) return PLANE_LANES;
     return PLANE_LANES_TWICE;
 }

@@ -32,6 +32,7 @@ DEPTH_MAX = 4
 _LANES_MIN = 8 << 10
 _LANES_TWICE_MIN = 64 << 10
 _NESTED_LANES_MIN = 12 << 10
+_NESTED_ONE_LANE_MAX = 32 << 10  # bytes: more take too long, however few bits they have
 _NESTED_LANES_TWICE_MIN = 48 << 10
 
 # Smaller planes would lose to the headers what they gain; and what those take beside the entropy.
@@ -272,7 +273,8 @@ def _choose_layout(n: int, planned: int, depth: int) -> int:
     Lanes have a fixed cost, some 200 bytes a stream, and speed. Within a rearrangement the plane has
     fewer bytes than what it stands for, so that there it is their cost that counts.
     """
-    if n < _LANES_MIN or (depth and planned < _NESTED_LANES_MIN):
+    spares_lanes = depth > 0 and planned < _NESTED_LANES_MIN and n < _NESTED_ONE_LANE_MAX
+    if n < _LANES_MIN or spares_lanes:
         return huffman.ONE_LANE
     if n < _LANES_TWICE_MIN or (depth and planned < _NESTED_LANES_TWICE_MIN):
         return huffman.LANES
