@@ -254,7 +254,7 @@ def join_frame(writer: FrameWriter, blocks: Iterator[memoryview], content_size: 
 
         def append(part: bytes | memoryview) -> None:
             nonlocal size
-            out[size : size + len(part)] = part
+            _native.copy_into(out[size:], part)
             size += len(part)
 
         append(pack_header(content_size))
