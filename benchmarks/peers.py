@@ -194,8 +194,9 @@ HUFFMAN_PEERS = ["tersor.reference", "zlib Z_HUFFMAN_ONLY", "bitarray", "dahuffm
 
 
 def names_for(input_name: str) -> list[str]:
-    """Peers that an input is meant for; zipnn takes floats only."""
-    return [name for name in PEERS if name != "zipnn" or input_name in ZIPNN_DTYPES]
+    """Peers that an input is meant for: zipnn takes floats only, and zxc has nothing for them."""
+    left_out = "zxc 7" if input_name in ZIPNN_DTYPES else "zipnn"
+    return [name for name in PEERS if name != left_out]
 
 
 def make(name: str, input_name: str, typesize: int) -> Peer:
@@ -402,7 +403,7 @@ LZW_PEERS: dict[str, list[Callable[[str, int], Peer]]] = {
 """Makers of peers for each format, from the format and the size of the data."""
 
 LZW_TITLES = {"tiff": "TIFF strips of 64 KiB", "z": "A `.Z` file", "pdf": "A PDF stream"}
-LZW_INPUTS = ["text", "pixels"]
+LZW_INPUTS = ["text", "bf16_exponents", "int8", "pixels"]
 STRIP_SIZE = 64 << 10
 
 
