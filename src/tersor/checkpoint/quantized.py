@@ -1,0 +1,70 @@
+"""How quantized arrays are taken apart for storage, and put together again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import bytes_of
+from ..errors import CorruptDataError, UnsupportedFormatError
+from ..quantize import CodebookArray, QuantizedArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+PARTS_MAX = 3  # arrays that a quantized one consists of
+KINDS: dict[str, type[QuantizedArray | CodebookArray]] = {"affine": QuantizedArray, "codebook": CodebookArray}
+
+
+class Quantization(NamedTuple):
+    """What a file says of a quantized array, beside its shape and the arrays that it consists of."""
+
+    kind: str
+    fields: dict[str, Any]
+
+    @classmethod
+    def of(cls, array: Any) -> Quantization:
+        kind = next(kind for kind, of_kind in KINDS.items() if isinstance(array, of_kind))
+        return cls(kind, array.components()[1])
+
+    @classmethod
+    def parse(cls, where: str, kind: Any, fields: Any) -> Quantization:
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise UnsupportedFormatError(f"{where} has the unknown kind {kind!r}")
+        if not isinstance(fields, dict):
+            raise CorruptDataError(f"{where} is damaged")
+        return cls(kind, fields)
+
+    def layout(self, name: str, shape: tuple[int, ...]) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+        """Name, dtype and shape of the arrays that follow one another in the content."""
+        try:
+            return KINDS[self.kind].component_layout(shape, self.fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptDataError(f"tensor {name!r}: {error}") from None
+
+    def content_size(self, name: str, shape: tuple[int, ...]) -> int:
+        return sum(dtype.itemsize * math.prod(part) for _, dtype, part in self.layout(name, shape))
+
+    def build(
+        self, name: str, shape: tuple[int, ...], content: NDArray[np.uint8]
+    ) -> QuantizedArray | CodebookArray:
+        """Make the array from its content."""
+        arrays, start = {}, 0
+        for part, dtype, part_shape in self.layout(name, shape):
+            size = dtype.itemsize * math.prod(part_shape)
+            arrays[part] = content[start : start + size].copy().view(dtype).reshape(part_shape)
+            start += size
+        try:
+            return KINDS[self.kind].from_components(arrays, shape, self.fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptDataError(f"tensor {name!r}: {error}") from None
+
+
+def contents(array: QuantizedArray | CodebookArray) -> Iterator[tuple[memoryview, int]]:
+    """The arrays that a quantized array consists of, each with the type size of its planes."""
+    for part in array.components()[0].values():
+        yield bytes_of(np.ascontiguousarray(part)), part.itemsize
