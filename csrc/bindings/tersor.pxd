@@ -27,6 +27,11 @@ cdef extern from "tersor.h" nogil:
         TSR_CODE_SYMBOLS_MAX
         TSR_CODE_STRINGS
         TSR_CODE_SLACK
+        TSR_FLOAT32
+        TSR_FLOAT16
+        TSR_BFLOAT16
+        TSR_FLOAT64
+        TSR_CODEBOOK_LEVELS_MAX
 
     const char *tsr_result_text(int result)
 
@@ -38,6 +43,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
     int tsr_code_kernel_path()
+    int tsr_codebook_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 
@@ -110,3 +116,28 @@ cdef extern from "tersor.h" nogil:
     tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width,
                                     const uint8_t *src, size_t src_len, uint64_t n_bits, size_t *n,
                                     uint64_t *n_used)
+
+    ctypedef struct tsr_codebook:
+        const float *levels
+        const float *scales
+        size_t n_levels
+        size_t n_codebooks
+        size_t n_groups
+        size_t run
+    ctypedef struct tsr_codebook_rows:
+        size_t first
+        size_t n_rows
+        size_t row
+        int packed
+    size_t tsr_codebook_tree_size(size_t n_levels, int type)
+    void tsr_codebook_tree(void *tree, const float *levels, size_t n_levels, int type)
+    void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                             const tsr_codebook *codebook, const void *trees, double *error)
+    tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
+                                       const tsr_codebook *codebook)
+    size_t tsr_sort_workspace_size(size_t n, int weighted)
+    void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
+                         void *workspace)
+    size_t tsr_kmeans_workspace_size(size_t n, int weighted)
+    size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
+                      void *workspace)

@@ -15,6 +15,10 @@ LZW_OUTPUT_FULL: int
 LZW_END: int
 CODE_MAX_LENGTH: int
 CODE_SYMBOLS_MAX: int
+FLOAT32: int
+FLOAT16: int
+BFLOAT16: int
+FLOAT64: int
 
 class Bytes1D(Buffer):
     def __init__(self, data: Buffer, writable: bool = False) -> None: ...
@@ -90,3 +94,36 @@ def encode_symbols(words: NDArray[np.uint64], symbols: NDArray[np.uint8], width:
 def encode_symbol_bits(
     words: NDArray[np.uint64], symbols: NDArray[np.uint8], width: int
 ) -> tuple[bytes, int] | int: ...
+
+class Codebook:
+    def __init__(
+        self, levels: NDArray[np.float32], scales: NDArray[np.float32] | None, n_groups: int, run: int
+    ) -> None: ...
+    def prepare(self, type: int) -> None: ...
+    def assign_into(
+        self,
+        x: Buffer,
+        type: int,
+        out: Buffer,
+        first: int,
+        n_rows: int,
+        row: int,
+        packed: bool,
+        measure: bool,
+    ) -> float: ...
+    def dequantize_into(
+        self, indices: Buffer, out: Buffer, type: int, first: int, n_rows: int, row: int, packed: bool
+    ) -> None: ...
+
+def sort_floats(
+    x: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    out: NDArray[np.float32],
+    out_weights: NDArray[np.float32] | None,
+) -> None: ...
+def kmeans(
+    levels: NDArray[np.float32],
+    sorted: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    keep_zero: bool,
+) -> int: ...
