@@ -1,17 +1,5 @@
 # Codebooks: the nearest level for each element and the way back, and levels by k-means.
 
-FLOAT32 = TSR_FLOAT32
-FLOAT16 = TSR_FLOAT16
-BFLOAT16 = TSR_BFLOAT16
-FLOAT64 = TSR_FLOAT64
-
-
-cdef size_t _float_size(int type) except 0:
-    if type not in (TSR_FLOAT32, TSR_FLOAT16, TSR_BFLOAT16, TSR_FLOAT64):
-        raise ValueError("unknown type of float")
-    return 8 if type == TSR_FLOAT64 else 4 if type == TSR_FLOAT32 else 2
-
-
 cdef class Codebook:
     """Levels, and which elements of an array they are for; any number of threads may use it.
 
@@ -27,7 +15,7 @@ cdef class Codebook:
     cdef tsr_codebook codebook
     cdef const float[:, ::1] levels
     cdef const float[::1] scales
-    cdef dict trees
+    cdef Workspace trees
 
     def __cinit__(self, const float[:, ::1] levels not None, const float[::1] scales, size_t n_groups, size_t run):
         if not 1 <= levels.shape[1] <= TSR_CODEBOOK_LEVELS_MAX:
@@ -36,7 +24,7 @@ cdef class Codebook:
             raise ValueError("one codebook is needed, or one for each group")
         if scales is not None and <size_t>scales.shape[0] != n_groups:
             raise ValueError("one scale is needed for each group")
-        self.levels, self.scales, self.trees = levels, scales, {}
+        self.levels, self.scales = levels, scales
         self.codebook.levels = &levels[0, 0]
         if scales is not None:
             self.codebook.scales = &scales[0]
@@ -54,19 +42,20 @@ cdef class Codebook:
             raise ValueError("only indices of up to 16 levels are packed")
         if n_rows and row > (SIZE_MAX >> 4) // n_rows:
             raise ValueError("too many elements")
-        if n_bytes != n_rows * row * _float_size(type) or n_index_bytes != n_rows * index_row:
+        if not TSR_FLOAT32 <= type <= TSR_FLOAT64:
+            raise ValueError("unknown type of float")
+        if n_bytes != n_rows * row * tsr_float_size(type) or n_index_bytes != n_rows * index_row:
             raise ValueError("the buffers' sizes do not fit the rows")
 
-    def prepare(self, int type):
-        """Make the search trees for elements of a type, which `assign_into` needs."""
-        cdef size_t n = self.codebook.n_codebooks, size = tsr_codebook_tree_size(self.codebook.n_levels, type)
-        cdef size_t g
-        cdef Workspace trees = Workspace(n * size)
+    def prepare(self):
+        """Make the search trees, which `assign_into` needs."""
+        cdef size_t n = self.codebook.n_codebooks, n_levels = self.codebook.n_levels, g
+        cdef size_t size = tsr_codebook_tree_size(n_levels)
+        self.trees = Workspace(n * size)
         with nogil:
             for g in range(n):
-                tsr_codebook_tree(<uint8_t *>trees.at + g * size,
-                                  self.codebook.levels + g * self.codebook.n_levels, self.codebook.n_levels, type)
-        self.trees[type == TSR_FLOAT64] = trees
+                tsr_codebook_tree(<float *>(<uint8_t *>self.trees.at + g * size),
+                                  self.codebook.levels + g * n_levels, n_levels)
 
     def assign_into(self, const uint8_t[::1] x not None, int type, uint8_t[::1] out not None, size_t first,
                     size_t n_rows, size_t row, bint packed, bint measure):
@@ -92,14 +81,13 @@ cdef class Codebook:
         """
         cdef tsr_codebook_rows rows
         cdef double error = 0
-        cdef Workspace trees = self.trees.get(type == TSR_FLOAT64)
         self.rows_of(&rows, first, n_rows, row, packed, <size_t>x.shape[0], <size_t>out.shape[0], type)
-        if trees is None:
-            raise ValueError("there are no search trees for this type")
+        if self.trees is None:
+            raise ValueError("there are no search trees yet")
         if x.shape[0]:
             with nogil:
-                tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook, trees.at,
-                                    &error if measure else NULL)
+                tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook,
+                                    <const float *>self.trees.at, &error if measure else NULL)
         return error
 
     def dequantize_into(self, const uint8_t[::1] indices not None, uint8_t[::1] out not None, int type,
@@ -114,8 +102,6 @@ cdef class Codebook:
         cdef tsr_codebook_rows rows
         cdef int rc
         self.rows_of(&rows, first, n_rows, row, packed, <size_t>out.shape[0], <size_t>indices.shape[0], type)
-        if type == TSR_FLOAT64:
-            raise ValueError("there is no dequantization to float64")
         if out.shape[0]:
             with nogil:
                 rc = tsr_codebook_dequantize(&out[0], type, &indices[0], &rows, &self.codebook)

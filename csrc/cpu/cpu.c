@@ -91,6 +91,7 @@ int tsr_cpu_select(int path) {
     tsr_huffman_install(path);
     tsr_planes_install(path);
     tsr_code_install(path);
+    tsr_quantize_install(path);
     tsr_codebook_install(path);
     return 0;
 }

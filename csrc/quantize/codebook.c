@@ -25,61 +25,38 @@ static int depth_of(size_t n_levels) {
     return n_levels <= SMALL_LEVELS ? 4 : (int)tsr_log2_floor((uint32_t)n_levels - 1) + 1;
 }
 
-size_t tsr_codebook_tree_size(size_t n_levels, int type) {
-    return ((size_t)1 << depth_of(n_levels)) * (type == TSR_FLOAT64 ? sizeof(double) : sizeof(float));
-}
+size_t tsr_codebook_tree_size(size_t n_levels) { return ((size_t)1 << depth_of(n_levels)) * sizeof(float); }
 
-static float next_below_float(float x) {
+static float next_below(float x) {
     const uint32_t bits = tsr_float_bits(x);
     return tsr_float_from_bits(x > 0 ? bits - 1 : x < 0 ? bits + 1 : 0x80000001);
 }
 
-static double next_below_double(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits = x > 0 ? bits - 1 : x < 0 ? bits + 1 : 0x8000000000000001;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* The largest double, or float, that is not above the middle between a < b: what is above it, is nearer to b. */
-static double threshold_double(float a, float b) {
+/* The largest float that is not above the middle between a < b: what is above it is nearer to b. */
+static float threshold(float a, float b) {
     if (isnan(b)) return INFINITY;
-    if (isinf(b)) return DBL_MAX;
+    if (isinf(b)) return FLT_MAX;
     if (isinf(a)) return a;
     const double sum = (double)a + b;
     const double b_in_sum = sum - a;
     const double lost = (a - (sum - b_in_sum)) + (b - b_in_sum); /* by rounding the sum (Knuth's TwoSum) */
-    return lost < 0 ? next_below_double(sum / 2) : sum / 2;
+    const float t = (float)(sum / 2);
+    return t > sum / 2 || (t == sum / 2 && lost < 0) ? next_below(t) : t;
 }
 
-static float threshold_float(float a, float b) {
-    const double exact = threshold_double(a, b);
-    if (exact == DBL_MAX) return FLT_MAX;
-    const float t = (float)exact;
-    return t > exact ? next_below_float(t) : t;
-}
-
-void tsr_codebook_tree(void *tree, const float *levels, size_t n_levels, int type) {
-    const int depth = depth_of(n_levels);
-    /* Thresholds in order, from the last: of equal levels only the first is ever chosen. */
-    double sorted[TSR_CODEBOOK_LEVELS_MAX];
-    for (size_t i = (size_t)1 << depth; i-- > 0;) {
+void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels) {
+    const size_t size = (size_t)1 << depth_of(n_levels);
+    float sorted[TSR_CODEBOOK_LEVELS_MAX];
+    /* From the last: of equal levels only the first is ever chosen. */
+    for (size_t i = size; i-- > 0;) {
         if (i + 1 >= n_levels) sorted[i] = INFINITY;
-        else if (levels[i] == levels[i + 1]) sorted[i] = sorted[i + 1];
-        else if (type == TSR_FLOAT64) sorted[i] = threshold_double(levels[i], levels[i + 1]);
-        else sorted[i] = threshold_float(levels[i], levels[i + 1]);
+        else sorted[i] = levels[i] == levels[i + 1] ? sorted[i + 1] : threshold(levels[i], levels[i + 1]);
     }
-    const size_t size = (size_t)1 << depth;
-    for (size_t node = 0; node < size; node++) {
-        double t = INFINITY; /* no node has the number 0 */
-        if (node > 0) {
-            const unsigned level = tsr_log2_floor((uint32_t)node);
-            const size_t place = node - ((size_t)1 << level);
-            t = sorted[(2 * place + 1) * (size >> (level + 1)) - 1];
-        }
-        if (type == TSR_FLOAT64) ((double *)tree)[node] = t;
-        else ((float *)tree)[node] = (float)t;
+    tree[0] = INFINITY; /* no node has this number */
+    for (size_t node = 1; node < size; node++) {
+        const unsigned level = tsr_log2_floor((uint32_t)node);
+        const size_t place = node - ((size_t)1 << level);
+        tree[node] = sorted[(2 * place + 1) * (size >> (level + 1)) - 1];
     }
 }
 
@@ -130,107 +107,68 @@ static void value_table_set(value_table *t, const tsr_codebook *c, size_t group,
     }
 }
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-static size_t size_of_float(int type) { return type == TSR_FLOAT64 ? 8 : type == TSR_FLOAT32 ? 4 : 2; }
-
 /* ---- Assignment ----------------------------------------------------------------------------------------- */
-
-static void assign_double(uint8_t *indices, const double *x, size_t n, const double *tree, int depth, unsigned last,
-                          float divisor) {
-    for (size_t i = 0; i < n; i++) {
-        const double scaled = x[i] / divisor;
-        unsigned node = 1;
-        CODEBOOK_DESCEND(node, scaled, tree, depth);
-        node -= 1u << depth;
-        indices[i] = (uint8_t)(node < last ? node : last);
-    }
-}
-
-static void pack(uint8_t *dst, const uint8_t *indices, size_t n) {
-    for (size_t i = 0; i < n / 2; i++) dst[i] = (uint8_t)(indices[2 * i] | indices[2 * i + 1] << 4);
-    if (n & 1) dst[n / 2] = indices[n - 1];
-}
-
-static void unpack(uint8_t *indices, const uint8_t *src, size_t n) {
-    for (size_t i = 0; i < n / 2; i++) {
-        indices[2 * i] = src[i] & 15;
-        indices[2 * i + 1] = src[i] >> 4;
-    }
-    if (n & 1) indices[n - 1] = src[n / 2] & 15;
-}
 
 /* Sums of squares in so many lanes come out the same however wide registers are. */
 #define LANES 16
 
-static double sum_lanes(const double lanes[LANES]) {
-    double sum = 0;
-    for (int k = 0; k < LANES; k++) sum += lanes[k];
-    return sum;
-}
-
 /* What is not finite counts as kept. The square of a float is exact as a double. */
 static double squared_error(const float *x, const float *y, size_t n) {
-    double lanes[LANES] = {0};
+    double lanes[LANES] = {0}, sum = 0;
     for (size_t i = 0; i < n; i += LANES)
         for (size_t k = 0; k < smaller(LANES, n - i); k++) {
             const float difference = x[i + k] - y[i + k];
             const double d = fabsf(x[i + k]) <= FLT_MAX ? difference : 0;
             lanes[k] += d * d;
         }
-    return sum_lanes(lanes);
+    for (int k = 0; k < LANES; k++) sum += lanes[k];
+    return sum;
 }
 
-static double squared_error_double(const double *x, const float *y, size_t n) {
-    double lanes[LANES] = {0};
-    for (size_t i = 0; i < n; i++) {
-        const double d = fabs(x[i]) <= DBL_MAX ? x[i] - y[i] : 0;
-        lanes[i % LANES] += d * d;
-    }
-    return sum_lanes(lanes);
+/* Two integers a byte, an odd one alone in its byte. */
+static void pack(uint8_t *dst, const uint8_t *indices, size_t n) {
+    tsr_quantize_active()->pack(dst, indices, n / 2);
+    if (n & 1) dst[n / 2] = indices[n - 1];
+}
+
+static void unpack(uint8_t *indices, const uint8_t *src, size_t n) {
+    tsr_quantize_active()->unpack(indices, src, n / 2);
+    if (n & 1) indices[n - 1] = src[n / 2] & 15;
 }
 
 void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                         const tsr_codebook *codebook, const void *trees, double *error) {
-    const codebook_kernels *const kernels = active;
+                         const tsr_codebook *codebook, const float *trees, double *error) {
     const int depth = depth_of(codebook->n_levels), small = codebook->n_levels <= SMALL_LEVELS;
-    const size_t tree_size = tsr_codebook_tree_size(codebook->n_levels, type);
     const unsigned last = (unsigned)codebook->n_levels - 1;
     const uint8_t *src = x;
-    uint8_t buffer[CHUNK];
-    float wide[CHUNK], values[CHUNK];
+    uint8_t buffer[TILE];
+    float floats[TILE], values[TILE];
     value_table table;
     value_table_init(&table);
     position at = position_at(codebook, rows->first);
     if (error) *error = 0;
     for (size_t r = 0; r < rows->n_rows; r++)
-        for (size_t done = 0; done < rows->row; done += CHUNK) {
-            const size_t n = smaller(CHUNK, rows->row - done);
+        for (size_t done = 0; done < rows->row; done += TILE) {
+            const size_t n = smaller(TILE, rows->row - done);
             uint8_t *const indices = rows->packed ? buffer : dst;
-            const void *chunk = src;
-            if (size_of_float(type) == 2) {
-                kernels->widen(wide, chunk, n, type);
-                chunk = wide;
-            }
+            const float *tile = floats;
+            if (type == TSR_FLOAT32) tile = (const float *)(const void *)src;
+            else tsr_quantize_active()->to_float(floats, src, n, type);
             for (size_t i = 0, part; i < n; i += part) {
                 part = smaller(n - i, at.left);
-                const void *const tree = (const uint8_t *)trees + codebook_of(codebook, at.group) * tree_size;
+                const float *const tree = trees + (codebook_of(codebook, at.group) << depth);
                 const float scale = codebook->scales ? codebook->scales[at.group] : 1;
-                const float divisor = scale == 0 ? 1 : scale;
-                if (type == TSR_FLOAT64)
-                    assign_double(indices + i, (const double *)chunk + i, part, tree, depth, last, divisor);
-                else kernels->assign(indices + i, (const float *)chunk + i, part, tree, depth, last, divisor);
+                active->assign(indices + i, tile + i, part, tree, depth, last, scale > 0 ? scale : 1);
                 if (error) {
                     value_table_set(&table, codebook, at.group, TSR_FLOAT32);
-                    kernels->look_up(values + i, indices + i, part, &table.values, 4, small);
+                    active->look_up(values + i, indices + i, part, &table.values, 4, small);
                 }
                 advance(&at, codebook, part);
             }
-            if (error)
-                *error += type == TSR_FLOAT64 ? squared_error_double(chunk, values, n) : squared_error(chunk, values, n);
+            if (error) *error += squared_error(tile, values, n);
             if (rows->packed) pack(dst, indices, n);
             dst += rows->packed ? (n + 1) / 2 : n;
-            src += n * size_of_float(type);
+            src += n * tsr_float_size(type);
         }
 }
 
@@ -244,29 +182,32 @@ static unsigned largest(const uint8_t *indices, size_t n) {
 
 tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                    const tsr_codebook *codebook) {
-    const codebook_kernels *const kernels = active;
-    const int small = codebook->n_levels <= SMALL_LEVELS, width = (int)size_of_float(type);
+    const int small = codebook->n_levels <= SMALL_LEVELS;
+    const int width = type == TSR_FLOAT16 || type == TSR_BFLOAT16 ? 2 : 4;
     const unsigned last = (unsigned)codebook->n_levels - 1;
-    uint8_t buffer[CHUNK], *out = dst;
+    uint8_t buffer[TILE], *out = dst;
+    float floats[TILE];
     value_table table;
     value_table_init(&table);
     position at = position_at(codebook, rows->first);
     for (size_t r = 0; r < rows->n_rows; r++)
-        for (size_t done = 0; done < rows->row; done += CHUNK) {
-            const size_t n = smaller(CHUNK, rows->row - done);
-            const uint8_t *chunk = indices;
+        for (size_t done = 0; done < rows->row; done += TILE) {
+            const size_t n = smaller(TILE, rows->row - done);
+            const uint8_t *tile = indices;
+            uint8_t *const values = type == TSR_FLOAT64 ? (uint8_t *)floats : out;
             if (rows->packed) {
                 unpack(buffer, indices, n);
-                chunk = buffer;
+                tile = buffer;
             }
-            if (last < (rows->packed ? 15 : 255) && largest(chunk, n) > last) return TSR_ERR_CODEBOOK_INDEX;
+            if (last < (rows->packed ? 15 : 255) && largest(tile, n) > last) return TSR_ERR_CODEBOOK_INDEX;
             for (size_t i = 0, part; i < n; i += part) {
                 part = smaller(n - i, at.left);
                 value_table_set(&table, codebook, at.group, type);
-                kernels->look_up(out, chunk + i, part, &table.values, width, small);
-                out += part * (size_t)width;
+                active->look_up(values + i * (size_t)width, tile + i, part, &table.values, width, small);
                 advance(&at, codebook, part);
             }
+            if (type == TSR_FLOAT64) tsr_quantize_active()->from_float(out, floats, n, type);
+            out += n * tsr_float_size(type);
             indices += rows->packed ? (n + 1) / 2 : n;
         }
     return TSR_OK;

@@ -2,16 +2,7 @@
 #include "codebook_internal.h"
 
 #if TSR_X86
-#define TARGET TSR_TARGET("avx2,f16c,bmi,bmi2,popcnt")
-
-TARGET static void widen(float *dst, const uint16_t *src, size_t n, int type) {
-    size_t i = 0;
-    if (type == TSR_BFLOAT16)
-        for (; i + 8 <= n; i += 8) _mm256_storeu_ps(dst + i, tsr_bfloat16_load_avx2(src + i));
-    else
-        for (; i + 8 <= n; i += 8) _mm256_storeu_ps(dst + i, tsr_float16_load_avx2(src + i));
-    tsr_codebook_widen_scalar(dst + i, src + i, n - i, type);
-}
+#define TARGET TSR_TARGET("avx2,bmi,bmi2,popcnt")
 
 /* Entries `node` of one level of the tree. */
 TARGET TSR_INLINE __m256 at_level(const float *tree, int level, __m256i node) {
@@ -90,5 +81,5 @@ TARGET static void look_up(void *dst, const uint8_t *indices, size_t n, const vo
     tsr_codebook_look_up_scalar((uint8_t *)dst + (size_t)width * i, indices + i, n - i, table, width, small);
 }
 
-const codebook_kernels tsr_codebook_avx2 = {TSR_CPU_AVX2, widen, assign, look_up};
+const codebook_kernels tsr_codebook_avx2 = {TSR_CPU_AVX2, assign, look_up};
 #endif

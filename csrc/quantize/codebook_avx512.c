@@ -6,15 +6,6 @@
 
 TARGET TSR_INLINE __mmask16 first16(size_t n) { return (__mmask16)(n < 16 ? (1u << n) - 1 : 0xFFFF); }
 
-TARGET static void widen(float *dst, const uint16_t *src, size_t n, int type) {
-    size_t i = 0;
-    if (type == TSR_BFLOAT16)
-        for (; i + 16 <= n; i += 16) _mm512_storeu_ps(dst + i, tsr_bfloat16_load_avx512(src + i));
-    else
-        for (; i + 16 <= n; i += 16) _mm512_storeu_ps(dst + i, tsr_float16_load_avx512(src + i));
-    tsr_codebook_widen_scalar(dst + i, src + i, n - i, type);
-}
-
 /* Entries `node` of one level of the tree, whose 2^level entries are in the registers t[0] and on. */
 TARGET TSR_INLINE __m512 at_level(const __m512 *t, int level, __m512i node) {
     if (level <= 4) return _mm512_permutexvar_ps(node, t[0]);
@@ -89,5 +80,5 @@ TARGET static void look_up(void *dst, const uint8_t *indices, size_t n, const vo
     tsr_codebook_look_up_scalar((uint8_t *)dst + (size_t)width * i, indices + i, n - i, table, width, small);
 }
 
-const codebook_kernels tsr_codebook_avx512 = {TSR_CPU_AVX512, widen, assign, look_up};
+const codebook_kernels tsr_codebook_avx512 = {TSR_CPU_AVX512, assign, look_up};
 #endif

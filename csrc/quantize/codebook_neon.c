@@ -3,15 +3,6 @@
 
 #if TSR_ARM64
 
-static void widen(float *dst, const uint16_t *src, size_t n, int type) {
-    size_t i = 0;
-    if (type == TSR_BFLOAT16)
-        for (; i + 4 <= n; i += 4) vst1q_f32(dst + i, tsr_bfloat16_load_neon(src + i));
-    else
-        for (; i + 4 <= n; i += 4) vst1q_f32(dst + i, tsr_float16_load_neon(src + i));
-    tsr_codebook_widen_scalar(dst + i, src + i, n - i, type);
-}
-
 /* The number of thresholds that x is at or below, negated. */
 TSR_INLINE uint32x4_t at_or_below(const float *tree, float32x4_t x) {
     uint32x4_t count = vdupq_n_u32(0);
@@ -60,5 +51,5 @@ static void look_up(void *dst, const uint8_t *indices, size_t n, const void *tab
     tsr_codebook_look_up_scalar((uint8_t *)dst + (size_t)width * i, indices + i, n - i, table, width, small);
 }
 
-const codebook_kernels tsr_codebook_neon = {TSR_CPU_NEON, widen, assign, look_up};
+const codebook_kernels tsr_codebook_neon = {TSR_CPU_NEON, assign, look_up};
 #endif

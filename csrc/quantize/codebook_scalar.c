@@ -1,19 +1,12 @@
-/* The plain path, and the choice of path. */
+/* The plain path. */
 #include "codebook_internal.h"
-
-void tsr_codebook_widen_scalar(float *dst, const uint16_t *src, size_t n, int type) {
-    if (type == TSR_BFLOAT16)
-        for (size_t i = 0; i < n; i++) dst[i] = tsr_bfloat16_to_float(src[i]);
-    else
-        for (size_t i = 0; i < n; i++) dst[i] = tsr_float16_to_float(src[i]);
-}
 
 TSR_INLINE void assign(uint8_t *indices, const float *x, size_t n, const float *tree, int depth, unsigned last,
                        float divisor) {
     for (size_t i = 0; i < n; i++) {
         const float scaled = x[i] / divisor;
         unsigned node = 1;
-        CODEBOOK_DESCEND(node, scaled, tree, depth);
+        for (int level = 0; level < depth; level++) node = 2 * node + !(scaled <= tree[node]);
         node -= 1u << depth;
         indices[i] = (uint8_t)(node < last ? node : last);
     }
@@ -41,5 +34,4 @@ void tsr_codebook_look_up_scalar(void *dst, const uint8_t *indices, size_t n, co
     }
 }
 
-const codebook_kernels tsr_codebook_scalar = {TSR_CPU_SCALAR, tsr_codebook_widen_scalar,
-                                              tsr_codebook_assign_scalar, tsr_codebook_look_up_scalar};
+const codebook_kernels tsr_codebook_scalar = {TSR_CPU_SCALAR, tsr_codebook_assign_scalar, tsr_codebook_look_up_scalar};
