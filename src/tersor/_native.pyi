@@ -15,6 +15,11 @@ LZW_OUTPUT_FULL: int
 LZW_END: int
 CODE_MAX_LENGTH: int
 CODE_SYMBOLS_MAX: int
+FLOAT32: int
+FLOAT16: int
+BFLOAT16: int
+FLOAT64: int
+AFFINE_PACKED_BITS: int
 
 class Bytes1D(Buffer):
     def __init__(self, data: Buffer, writable: bool = False) -> None: ...
@@ -90,3 +95,94 @@ def encode_symbols(words: NDArray[np.uint64], symbols: NDArray[np.uint8], width:
 def encode_symbol_bits(
     words: NDArray[np.uint64], symbols: NDArray[np.uint8], width: int
 ) -> tuple[bytes, int] | int: ...
+def float_range(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+) -> int: ...
+def float_histogram(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    limits: NDArray[np.float64],
+    counts: NDArray[np.uint64],
+) -> None: ...
+def affine_parameters(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+) -> None: ...
+def affine_quantize(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    out: Buffer,
+    n_row: int,
+) -> int: ...
+def affine_dequantize(
+    data: Buffer,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    n_row: int,
+    out: Buffer,
+    type: int,
+) -> None: ...
+def affine_error(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    error: NDArray[np.float64],
+) -> None: ...
+def pack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
+def unpack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
+
+
+class Codebook:
+    def __init__(
+        self, levels: NDArray[np.float32], scales: NDArray[np.float32] | None, n_groups: int, run: int
+    ) -> None: ...
+    def prepare(self) -> None: ...
+    def assign_into(
+        self,
+        x: Buffer,
+        type: int,
+        out: Buffer,
+        first: int,
+        n_rows: int,
+        row: int,
+        packed: bool,
+        measure: bool,
+    ) -> float: ...
+    def dequantize_into(
+        self, indices: Buffer, out: Buffer, type: int, first: int, n_rows: int, row: int, packed: bool
+    ) -> None: ...
+
+def sort_floats(
+    x: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    out: NDArray[np.float32],
+    out_weights: NDArray[np.float32] | None,
+) -> None: ...
+def kmeans(
+    levels: NDArray[np.float32],
+    sorted: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    keep_zero: bool,
+) -> int: ...
