@@ -38,6 +38,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
     int tsr_code_kernel_path()
+    int tsr_linear_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 
@@ -110,3 +111,16 @@ cdef extern from "tersor.h" nogil:
     tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width,
                                     const uint8_t *src, size_t src_len, uint64_t n_bits, size_t *n,
                                     uint64_t *n_used)
+
+    enum:
+        TSR_LINEAR_GROUP
+    ctypedef struct tsr_linear:
+        const uint8_t *values
+        const float *scale
+        const uint8_t *zero_point
+        size_t n_out, n_in, group_size
+        int bits
+    size_t tsr_linear_workspace_size(const tsr_linear *w, size_t n_rows)
+    void tsr_linear_prepare(void *workspace, const tsr_linear *w, const float *src, size_t n_rows)
+    void tsr_linear_multiply(float *dst, const tsr_linear *w, const void *workspace, size_t n_rows, size_t first,
+                             size_t last)

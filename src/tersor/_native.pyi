@@ -15,6 +15,7 @@ LZW_OUTPUT_FULL: int
 LZW_END: int
 CODE_MAX_LENGTH: int
 CODE_SYMBOLS_MAX: int
+LINEAR_GROUP: int
 
 class Bytes1D(Buffer):
     def __init__(self, data: Buffer, writable: bool = False) -> None: ...
@@ -90,3 +91,15 @@ def encode_symbols(words: NDArray[np.uint64], symbols: NDArray[np.uint8], width:
 def encode_symbol_bits(
     words: NDArray[np.uint64], symbols: NDArray[np.uint8], width: int
 ) -> tuple[bytes, int] | int: ...
+
+class LinearProduct:
+    def __init__(
+        self,
+        x: NDArray[np.float32],
+        values: NDArray[np.uint8],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.uint8] | None,
+        bits: int,
+        group_size: int,
+    ) -> None: ...
+    def multiply(self, out: NDArray[np.float32], first: int, last: int) -> None: ...
