@@ -46,7 +46,8 @@ cdef class LinearProduct:
         if not n_rows or not n_out:
             return
         self.c.values, self.c.scale = &values[0, 0], &scale[0, 0]
-        self.c.zero_point = NULL if zero_point is None else &zero_point[0, 0]
+        if zero_point is not None:
+            self.c.zero_point = &zero_point[0, 0]
         with nogil:
             tsr_linear_prepare(self.workspace.at, &self.c, &x[0, 0], n_rows)
 

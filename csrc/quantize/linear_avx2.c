@@ -29,9 +29,13 @@ LINEAR_TARGET TSR_INLINE words load_bytes(const uint8_t *src, int is_signed) {
     return (words){{_mm256_cvtepu8_epi16(low), _mm256_cvtepu8_epi16(high)}};
 }
 
-LINEAR_TARGET TSR_INLINE words less(words x, int z) {
+LINEAR_TARGET TSR_INLINE words all_words(int z) {
     const __m256i all = _mm256_set1_epi16((short)z);
-    return (words){{_mm256_sub_epi16(x.half[0], all), _mm256_sub_epi16(x.half[1], all)}};
+    return (words){{all, all}};
+}
+
+LINEAR_TARGET TSR_INLINE words less(words x, words z) {
+    return (words){{_mm256_sub_epi16(x.half[0], z.half[0]), _mm256_sub_epi16(x.half[1], z.half[1])}};
 }
 
 /* The halves of a byte in a lane of 32 bits become its two words. */
@@ -44,7 +48,7 @@ LINEAR_TARGET TSR_INLINE __m256i nibbles_of(const uint8_t *src, __m256i flip) {
 LINEAR_TARGET TSR_INLINE words load_nibbles(const uint8_t *src, int is_signed) {
     const __m256i flip = _mm256_set1_epi16(is_signed ? 8 : 0);
     const words x = {{nibbles_of(src, flip), nibbles_of(src + 8, flip)}};
-    return is_signed ? less(x, 8) : x;
+    return is_signed ? less(x, all_words(8)) : x;
 }
 
 LINEAR_TARGET TSR_INLINE ints no_ints(void) {

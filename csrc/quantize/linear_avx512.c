@@ -18,7 +18,9 @@ LINEAR_TARGET TSR_INLINE words load_bytes(const uint8_t *src, int is_signed) {
     return is_signed ? _mm512_cvtepi8_epi16(x) : _mm512_cvtepu8_epi16(x);
 }
 
-LINEAR_TARGET TSR_INLINE words less(words x, int z) { return _mm512_sub_epi16(x, _mm512_set1_epi16((short)z)); }
+LINEAR_TARGET TSR_INLINE words all_words(int z) { return _mm512_set1_epi16((short)z); }
+
+LINEAR_TARGET TSR_INLINE words less(words x, words z) { return _mm512_sub_epi16(x, z); }
 
 /* The halves of a byte in a lane of 32 bits become its two words. */
 LINEAR_TARGET TSR_INLINE words load_nibbles(const uint8_t *src, int is_signed) {
@@ -26,7 +28,7 @@ LINEAR_TARGET TSR_INLINE words load_nibbles(const uint8_t *src, int is_signed) {
     const __m512i pairs = _mm512_or_si512(x, _mm512_slli_epi32(x, 12));
     const __m512i nibbles = _mm512_and_si512(pairs, _mm512_set1_epi16(15));
     if (!is_signed) return nibbles;
-    return less(_mm512_xor_si512(nibbles, _mm512_set1_epi16(8)), 8);
+    return less(_mm512_xor_si512(nibbles, all_words(8)), all_words(8));
 }
 
 LINEAR_TARGET TSR_INLINE ints no_ints(void) { return _mm512_setzero_si512(); }

@@ -11,12 +11,14 @@
 #define LINEAR_LANES 16
 /* Most elements that share a factor of the activations. The sums of integers stay below 2^28. */
 #define LINEAR_BLOCK_MAX 256
+/* Weights that are used again and again while they are in a cache. */
+#define LINEAR_PANEL (32 << 10)
 
 /* Activations as 16-bit integers with a factor for each block, zero after the last. */
 typedef struct linear_input {
     const int16_t *values; /* n_rows of n_padded */
     const float *scale;    /* n_rows of n_blocks */
-    size_t n_padded, n_blocks, block, blocks_per_group;
+    size_t n_padded, n_blocks, block, n_groups, blocks_per_group;
 } linear_input;
 
 typedef struct linear_kernels {

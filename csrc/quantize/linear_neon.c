@@ -46,9 +46,13 @@ TSR_INLINE words load_nibbles(const uint8_t *src, int is_signed) {
     return widen(vzip1q_u8(even, odd), vzip2q_u8(even, odd), is_signed);
 }
 
-TSR_INLINE words less(words x, int z) {
+TSR_INLINE words all_words(int z) {
     const int16x8_t all = vdupq_n_s16((int16_t)z);
-    for (int i = 0; i < 4; i++) x.of[i] = vsubq_s16(x.of[i], all);
+    return (words){{all, all, all, all}};
+}
+
+TSR_INLINE words less(words x, words z) {
+    for (int i = 0; i < 4; i++) x.of[i] = vsubq_s16(x.of[i], z.of[i]);
     return x;
 }
 

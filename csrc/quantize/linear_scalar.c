@@ -39,8 +39,14 @@ TSR_INLINE words load_nibbles(const uint8_t *src, int is_signed) {
     return x;
 }
 
-TSR_INLINE words less(words x, int z) {
-    for (int i = 0; i < LINEAR_STEP; i++) x.at[i] = (int16_t)(x.at[i] - z);
+TSR_INLINE words all_words(int z) {
+    words x;
+    for (int i = 0; i < LINEAR_STEP; i++) x.at[i] = (int16_t)z;
+    return x;
+}
+
+TSR_INLINE words less(words x, words z) {
+    for (int i = 0; i < LINEAR_STEP; i++) x.at[i] = (int16_t)(x.at[i] - z.at[i]);
     return x;
 }
 
@@ -91,6 +97,7 @@ static linear_input layout(void *workspace, const tsr_linear *w, size_t n_rows) 
         while (w->group_size % x.block) x.block /= 2;
     x.n_blocks = (w->n_in + x.block - 1) / x.block;
     x.blocks_per_group = w->group_size < w->n_in ? w->group_size / x.block : x.n_blocks;
+    x.n_groups = (x.n_blocks + x.blocks_per_group - 1) / x.blocks_per_group;
     x.n_padded = (w->n_in + LINEAR_STEP - 1) / LINEAR_STEP * LINEAR_STEP;
     const uintptr_t start = ((uintptr_t)workspace + 63) & ~(uintptr_t)63;
     x.values = (const int16_t *)start;

@@ -5,7 +5,7 @@
  *   load_words(src)              activations
  *   load_bytes(src, is_signed)   weights of 8 bits
  *   load_nibbles(src, is_signed) weights of 4 bits, the first in the low half of a byte
- *   less(words, z)               each less z
+ *   all_words(z), less(words, words)
  *   no_ints(), no_floats()       zeros
  *   dot(ints, words, words)      adds the products of elements 2 l and 2 l + 1 to lane l
  *   add_scaled(floats, ints, f)  adds f times each; product and sum are rounded one by one
@@ -22,58 +22,80 @@ TSR_INLINE float sum_of_lanes(float lanes[LINEAR_LANES]) {
     return lanes[0];
 }
 
+/* One step: its weights, less the zero points of their groups, times the activations from `in` on. */
+LINEAR_TARGET TSR_INLINE void add_step(ints *part, const uint8_t *const *src, const words *zero, const int16_t *in,
+                                       size_t n_padded, const int n_rows, const int n_out, const int bits,
+                                       const int is_signed) {
+    words weights[4];
+    TSR_UNROLL
+    for (int o = 0; o < n_out; o++) {
+        weights[o] = load_weights(src[o], bits, is_signed);
+        if (!is_signed) weights[o] = less(weights[o], zero[o]);
+    }
+    TSR_UNROLL
+    for (int r = 0; r < n_rows; r++) {
+        const words activations = load_words(in + (size_t)r * n_padded);
+        TSR_UNROLL
+        for (int o = 0; o < n_out; o++)
+            part[r * n_out + o] = dot(part[r * n_out + o], weights[o], activations);
+    }
+}
+
 /* n_out features from `row` on, for n_rows of activations from `at` on: 8 sums at the most, so that they stay in
  * registers, and 4 at the least where there are so many, so that they need not wait for each other. */
 LINEAR_TARGET TSR_INLINE void multiply_tile(float *dst, const tsr_linear *w, const linear_input *x, size_t at,
                                             size_t row, const int n_rows, const int n_out, const int bits,
                                             const int is_signed) {
-    const size_t n_row_bytes = (w->n_in * (size_t)bits + 7) / 8,
-                 n_groups = (x->n_blocks + x->blocks_per_group - 1) / x->blocks_per_group;
-    const uint8_t *const src = w->values + row * n_row_bytes;
-    const int16_t *const in = x->values + at * x->n_padded;
-    const float *const scale = x->scale + at * x->n_blocks;
-    size_t group = row * n_groups, n_left = x->blocks_per_group;
+    const size_t n_row_bytes = (w->n_in * (size_t)bits + 7) / 8, step = LINEAR_STEP * (size_t)bits / 8;
+    const size_t n_groups = x->n_groups, n_blocks = x->n_blocks, n_padded = x->n_padded;
+    const int16_t *in = x->values + at * n_padded;
+    const float *factor = x->scale + at * n_blocks;
+    const float *scale = w->scale + row * n_groups;
+    const uint8_t *zero_point = is_signed ? NULL : w->zero_point + row * n_groups;
+    size_t n_left = x->blocks_per_group;
+    const uint8_t *src[4];
+    words zero[4];
     floats sum[8];
 
     TSR_UNROLL
+    for (int o = 0; o < n_out; o++) src[o] = w->values + (row + (size_t)o) * n_row_bytes;
+    TSR_UNROLL
     for (int s = 0; s < n_rows * n_out; s++) sum[s] = no_floats();
-    for (size_t k = 0; k < x->n_blocks; k++) {
-        const size_t start = k * x->block;
-        const size_t end = w->n_in - start < x->block ? w->n_in : start + x->block;
+    for (size_t k = 0; k < n_blocks; k++) {
+        const size_t n = k + 1 < n_blocks ? x->block : w->n_in - k * x->block;
         ints part[8];
         TSR_UNROLL
         for (int s = 0; s < n_rows * n_out; s++) part[s] = no_ints();
-        for (size_t i = start; i < end; i += LINEAR_STEP) {
-            words weights[8];
+        if (!is_signed) {
+            TSR_UNROLL
+            for (int o = 0; o < n_out; o++) zero[o] = all_words(zero_point[(size_t)o * n_groups]);
+        }
+        for (size_t i = n / LINEAR_STEP; i; i--) {
+            add_step(part, src, zero, in, n_padded, n_rows, n_out, bits, is_signed);
+            in += LINEAR_STEP;
+            TSR_UNROLL
+            for (int o = 0; o < n_out; o++) src[o] += step;
+        }
+        if (TSR_UNLIKELY(n % LINEAR_STEP)) {
+            uint8_t rest[4][LINEAR_STEP] = {{0}};
             TSR_UNROLL
             for (int o = 0; o < n_out; o++) {
-                const uint8_t *from = src + (size_t)o * n_row_bytes + i * (size_t)bits / 8;
-                uint8_t rest[LINEAR_STEP] = {0};
-                if (TSR_UNLIKELY(end - i < LINEAR_STEP)) {
-                    memcpy(rest, from, ((end - i) * (size_t)bits + 7) / 8);
-                    from = rest;
-                }
-                weights[o] = load_weights(from, bits, is_signed);
-                if (!is_signed) weights[o] = less(weights[o], w->zero_point[group + (size_t)o * n_groups]);
+                memcpy(rest[o], src[o], (n % LINEAR_STEP * (size_t)bits + 7) / 8);
+                src[o] = rest[o];
             }
-            TSR_UNROLL
-            for (int r = 0; r < n_rows; r++) {
-                const words activations = load_words(in + (size_t)r * x->n_padded + i);
-                TSR_UNROLL
-                for (int o = 0; o < n_out; o++)
-                    part[r * n_out + o] = dot(part[r * n_out + o], weights[o], activations);
-            }
+            add_step(part, src, zero, in, n_padded, n_rows, n_out, bits, is_signed);
         }
         TSR_UNROLL
         for (int r = 0; r < n_rows; r++)
             TSR_UNROLL
             for (int o = 0; o < n_out; o++)
-                sum[r * n_out + o] =
-                    add_scaled(sum[r * n_out + o], part[r * n_out + o],
-                               scale[(size_t)r * x->n_blocks + k] * w->scale[group + (size_t)o * n_groups]);
+                sum[r * n_out + o] = add_scaled(sum[r * n_out + o], part[r * n_out + o],
+                                                factor[(size_t)r * n_blocks] * scale[(size_t)o * n_groups]);
+        factor++;
         if (--n_left == 0) {
-            group++;
             n_left = x->blocks_per_group;
+            scale++;
+            if (!is_signed) zero_point++;
         }
     }
     TSR_UNROLL
@@ -88,24 +110,21 @@ LINEAR_TARGET TSR_INLINE void multiply_tile(float *dst, const tsr_linear *w, con
 
 LINEAR_TARGET TSR_INLINE void multiply_as(float *dst, const tsr_linear *w, const linear_input *x, size_t n_rows,
                                           size_t first, size_t last, const int bits, const int is_signed) {
-    while (first < last) {
-        const size_t n_out = last - first >= 4 ? 4 : 1;
+    /* Features whose weights stay in the second-level cache while the activations pass, four rows at a time. */
+    const size_t n_panel = (LINEAR_PANEL / w->n_in + 1) * 4;
+    for (size_t end; first < last; first = end) {
         size_t at = 0;
+        end = last - first < n_panel ? last : first + n_panel;
         for (; at + 4 <= n_rows; at += 4) {
-            if (n_out == 4) {
-                multiply_tile(dst, w, x, at, first, 4, 2, bits, is_signed);
-                multiply_tile(dst, w, x, at, first + 2, 4, 2, bits, is_signed);
-            } else {
-                multiply_tile(dst, w, x, at, first, 4, 1, bits, is_signed);
-            }
+            size_t row = first;
+            for (; row + 2 <= end; row += 2) multiply_tile(dst, w, x, at, row, 4, 2, bits, is_signed);
+            if (row < end) multiply_tile(dst, w, x, at, row, 4, 1, bits, is_signed);
         }
         for (; at < n_rows; at++) {
-            if (n_out == 4)
-                multiply_tile(dst, w, x, at, first, 1, 4, bits, is_signed);
-            else
-                multiply_tile(dst, w, x, at, first, 1, 1, bits, is_signed);
+            size_t row = first;
+            for (; row + 4 <= end; row += 4) multiply_tile(dst, w, x, at, row, 1, 4, bits, is_signed);
+            for (; row < end; row++) multiply_tile(dst, w, x, at, row, 1, 1, bits, is_signed);
         }
-        first += n_out;
     }
 }
 
