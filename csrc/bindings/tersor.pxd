@@ -39,6 +39,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_planes_kernel_path()
     int tsr_code_kernel_path()
     int tsr_linear_kernel_path()
+    int tsr_quantize_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 
@@ -111,6 +112,30 @@ cdef extern from "tersor.h" nogil:
     tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width,
                                     const uint8_t *src, size_t src_len, uint64_t n_bits, size_t *n,
                                     uint64_t *n_used)
+
+    enum:
+        TSR_FLOAT32
+        TSR_FLOAT16
+        TSR_BFLOAT16
+        TSR_FLOAT64
+        TSR_AFFINE_PACKED_BITS
+    ctypedef struct tsr_channels:
+        size_t n
+        size_t n_channels
+        size_t n_inner
+    size_t tsr_float_size(int type)
+    size_t tsr_float_range(float *min, float *max, const void *src, int type, const tsr_channels *channels)
+    void tsr_float_histogram(uint64_t *counts, size_t n_bins, const double *limit, const void *src, int type,
+                             const tsr_channels *channels)
+    void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits)
+    size_t tsr_affine_quantize(uint8_t *dst, const void *src, int type, const tsr_channels *channels,
+                               const float *scale, const uint8_t *zero, int bits, size_t n_row)
+    void tsr_affine_dequantize(void *dst, int type, const uint8_t *src, const tsr_channels *channels,
+                               const float *scale, const uint8_t *zero, int bits, size_t n_row)
+    void tsr_affine_error(double *error, const void *src, int type, const tsr_channels *channels,
+                          const float *scale, const uint8_t *zero, int bits)
+    void tsr_nibbles_pack(uint8_t *dst, const uint8_t *src, size_t n, size_t n_row)
+    void tsr_nibbles_unpack(uint8_t *dst, const uint8_t *src, size_t n, size_t n_row)
 
     enum:
         TSR_LINEAR_GROUP

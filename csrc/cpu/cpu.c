@@ -30,7 +30,8 @@ static uint64_t xcr0(void) {
 }
 
 static unsigned detect(void) {
-    const uint32_t osxsave = 1u << 27, avx = 1u << 28, popcnt = 1u << 23;
+    const uint32_t osxsave = 1u << 27, avx = 1u << 28, popcnt = 1u << 23, f16c = 1u << 29, fma = 1u << 12;
+    const uint32_t basic = osxsave | avx | popcnt | f16c | fma; /* whatever has AVX2 has the last two */
     const uint32_t bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;
     const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
     const uint32_t vbmi = 1u << 1 | 1u << 6 | 1u << 11;                /* VBMI, VBMI2, VNNI (ECX) */
@@ -40,7 +41,7 @@ static unsigned detect(void) {
     cpuid(0, 0, r);
     if (r[0] < 7) return paths;
     cpuid(1, 0, r);
-    if ((r[2] & (osxsave | avx | popcnt)) != (osxsave | avx | popcnt)) return paths;
+    if ((r[2] & basic) != basic) return paths;
     const uint64_t saved = xcr0();
     cpuid(7, 0, r);
     if ((saved & 0x06) != 0x06 || (r[1] & (bmi1 | avx2 | bmi2)) != (bmi1 | avx2 | bmi2)) return paths;
@@ -91,6 +92,7 @@ int tsr_cpu_select(int path) {
     tsr_planes_install(path);
     tsr_code_install(path);
     tsr_linear_install(path);
+    tsr_quantize_install(path);
     return 0;
 }
 

@@ -74,12 +74,13 @@ int tsr_cpu_best(void);
 int tsr_cpu_select(int path);
 /* The path in use. */
 int tsr_cpu_selected(void);
-/* The path whose Huffman, plane and code kernels run when `path` is selected: a path without a kernel of
+/* The path whose Huffman, plane, code and quantization kernels run when `path` is selected: a path without a kernel of
  * its own for an area uses the next simpler one. */
 int tsr_huffman_kernel_path(void);
 int tsr_planes_kernel_path(void);
 int tsr_code_kernel_path(void);
 int tsr_linear_kernel_path(void);
+int tsr_quantize_kernel_path(void);
 
 /* ---- Memory ------------------------------------------------------------------------------------ */
 
@@ -281,6 +282,65 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *encoder, uint8_t *dst, size_t dst_len
 
 /* Room that the codes of src_len bytes take at the most, from _init() to the end. */
 size_t tsr_lzw_encode_bound(const tsr_lzw_dialect *dialect, size_t src_len);
+
+/* ---- Affine quantization (docs/quantization.md) -------------------------------------------------------- */
+
+typedef enum tsr_float_type { TSR_FLOAT32 = 0, TSR_FLOAT16 = 1, TSR_BFLOAT16 = 2, TSR_FLOAT64 = 3 } tsr_float_type;
+
+/* Size of an element. */
+size_t tsr_float_size(int type);
+
+/* Which elements share parameters: of n elements, a multiple of n_channels * n_inner, element i belongs to channel
+ * i / n_inner % n_channels. One channel: all share; n_inner of 1: each column has its own. Both are at least 1. */
+typedef struct tsr_channels {
+    size_t n, n_channels, n_inner;
+} tsr_channels;
+
+/* Arrays of floats are aligned to their elements. Elements of all types are first rounded to float32; those beyond
+ * its range become infinite. */
+
+/*
+ * Least and greatest finite element of each channel; an infinite min and max, upside down, where there is none.
+ * Returns the index of the first element that is not finite, or n.
+ */
+size_t tsr_float_range(float *min, float *max, const void *src, int type, const tsr_channels *channels);
+
+/*
+ * Adds to counts[channel * n_bins + bin]: bins of equal width from -limit[channel] to limit[channel], to the outer
+ * of which belongs what is beyond. n_bins is even, limits are powers of two. What is not finite is not counted.
+ */
+void tsr_float_histogram(uint64_t *counts, size_t n_bins, const double *limit, const void *src, int type,
+                         const tsr_channels *channels);
+
+/* Integers of so many bits and fewer are stored two a byte. */
+#define TSR_AFFINE_PACKED_BITS 4
+
+/*
+ * Scale, and zero point unless `zero` is NULL, of n ranges, widened to have zero in them, for integers of 2 to 8
+ * bits: from 0 with a zero point, else from -(2^(bits - 1) - 1). A scale is at least 2^-126, and 1 for a range of
+ * zero alone or of nothing.
+ */
+void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits);
+
+/*
+ * q = clamp(round(x / scale) + zero), halves rounded to even, NaN as zero; and back, x = (q - zero) * scale, float32
+ * rounded to the type, what is beyond float32 to its largest finite value. Scales are finite and above zero. Stored
+ * is a byte for each element, signed if `zero` is NULL, or for few bits half a byte, two's complement if signed: the
+ * lower half first, rows of n_row elements, which divides n, each from a byte of its own, the last half zero.
+ * tsr_affine_quantize() returns the index of the first element that is not finite, or n.
+ */
+size_t tsr_affine_quantize(uint8_t *dst, const void *src, int type, const tsr_channels *channels,
+                           const float *scale, const uint8_t *zero, int bits, size_t n_row);
+void tsr_affine_dequantize(void *dst, int type, const uint8_t *src, const tsr_channels *channels, const float *scale,
+                           const uint8_t *zero, int bits, size_t n_row);
+
+/* Adds to error[channel] the squared errors that quantizing the finite elements makes. */
+void tsr_affine_error(double *error, const void *src, int type, const tsr_channels *channels, const float *scale,
+                      const uint8_t *zero, int bits);
+
+/* A byte for each of n elements, of which the low four bits count, to rows of halves as above, and back. */
+void tsr_nibbles_pack(uint8_t *dst, const uint8_t *src, size_t n, size_t n_row);
+void tsr_nibbles_unpack(uint8_t *dst, const uint8_t *src, size_t n, size_t n_row);
 
 /* ---- Products with quantized matrices (docs/quantization.md) --------------------------------------- */
 

@@ -16,6 +16,11 @@ LZW_END: int
 CODE_MAX_LENGTH: int
 CODE_SYMBOLS_MAX: int
 LINEAR_GROUP: int
+FLOAT32: int
+FLOAT16: int
+BFLOAT16: int
+FLOAT64: int
+AFFINE_PACKED_BITS: int
 
 class Bytes1D(Buffer):
     def __init__(self, data: Buffer, writable: bool = False) -> None: ...
@@ -91,6 +96,63 @@ def encode_symbols(words: NDArray[np.uint64], symbols: NDArray[np.uint8], width:
 def encode_symbol_bits(
     words: NDArray[np.uint64], symbols: NDArray[np.uint8], width: int
 ) -> tuple[bytes, int] | int: ...
+def float_range(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+) -> int: ...
+def float_histogram(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    limits: NDArray[np.float64],
+    counts: NDArray[np.uint64],
+) -> None: ...
+def affine_parameters(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+) -> None: ...
+def affine_quantize(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    out: Buffer,
+    n_row: int,
+) -> int: ...
+def affine_dequantize(
+    data: Buffer,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    n_row: int,
+    out: Buffer,
+    type: int,
+) -> None: ...
+def affine_error(
+    data: Buffer,
+    type: int,
+    n_channels: int,
+    n_inner: int,
+    scale: NDArray[np.float32],
+    zero: NDArray[np.uint8] | None,
+    bits: int,
+    error: NDArray[np.float64],
+) -> None: ...
+def pack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
+def unpack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
 
 class LinearProduct:
     def __init__(

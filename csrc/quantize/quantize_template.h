@@ -1,0 +1,150 @@
+/*
+ * The kernels in terms of units of UNIT floats, included by each instruction set's file, which defines
+ *     QUANTIZE_NAME, QUANTIZE_PATH, QUANTIZE_TARGET  the table's name, its tsr_cpu_path, the target attribute
+ *     unit, flags                                    sixteen floats; what unit_flag_nan() collects
+ *     unit_...()                                     what the names say; of unit_min() and unit_max() a NaN in any
+ *                                                    argument may come out as either
+ * Whatever is done to an element twice gives the same, so a last unit that is not whole overlaps the one before.
+ */
+#include <float.h>
+
+#include "quantize_internal.h"
+#include "quantize_pack.h"
+
+#define KERNEL QUANTIZE_TARGET static
+#define KERNEL_INLINE QUANTIZE_TARGET TSR_INLINE
+
+/* Runs `step` for i = 0, UNIT, ... and lastly n - UNIT; n >= UNIT. */
+#define FOR_UNITS(n, step)                                     \
+    do {                                                       \
+        size_t i = 0;                                          \
+        for (; i + UNIT <= (n); i += UNIT) step;               \
+        if (i < (n)) {                                         \
+            i = (n) - UNIT;                                    \
+            step;                                              \
+        }                                                      \
+    } while (0)
+
+KERNEL void to_float(float *dst, const uint8_t *src, size_t n, int type) {
+    if (n < UNIT) tsr_quantize_scalar.to_float(dst, src, n, type);
+    else if (type == TSR_FLOAT16) FOR_UNITS(n, unit_store(dst + i, unit_load_float16(src + 2 * i)));
+    else if (type == TSR_BFLOAT16) FOR_UNITS(n, unit_store(dst + i, unit_load_bfloat16(src + 2 * i)));
+    else FOR_UNITS(n, unit_store(dst + i, unit_load_float64(src + 8 * i)));
+}
+
+KERNEL void from_float(uint8_t *dst, const float *src, size_t n, int type) {
+    if (n < UNIT) tsr_quantize_scalar.from_float(dst, src, n, type);
+    else if (type == TSR_FLOAT16) FOR_UNITS(n, unit_store_float16(dst + 2 * i, unit_load(src + i)));
+    else if (type == TSR_BFLOAT16) FOR_UNITS(n, unit_store_bfloat16(dst + 2 * i, unit_load(src + i)));
+    else FOR_UNITS(n, unit_store_float64(dst + 8 * i, unit_load(src + i)));
+}
+
+/* The difference of a number and itself is NaN unless it is finite. */
+KERNEL_INLINE flags flag_not_finite(flags f, unit x) { return unit_flag_nan(f, unit_sub(x, x)); }
+
+KERNEL int range_rows(float *min, float *max, const float *src, size_t n_rows, size_t n_row) {
+    int all_finite = 1;
+    if (n_row < UNIT) return tsr_quantize_scalar.range_rows(min, max, src, n_rows, n_row);
+    for (size_t r = 0; r < n_rows; r++, src += n_row) {
+        unit low = unit_load(src), high = low;
+        flags bad = unit_no_flags();
+        FOR_UNITS(n_row, {
+            const unit x = unit_load(src + i);
+            low = unit_min(low, x);
+            high = unit_max(high, x);
+            bad = flag_not_finite(bad, x);
+        });
+        if (TSR_UNLIKELY(unit_any_flag(bad))) {
+            all_finite &= tsr_quantize_scalar.range_rows(min + r, max + r, src, 1, n_row);
+            continue;
+        }
+        const float lowest = unit_least(low), highest = unit_most(high);
+        min[r] = lowest < min[r] ? lowest : min[r];
+        max[r] = highest > max[r] ? highest : max[r];
+    }
+    return all_finite;
+}
+
+KERNEL int range_each(float *min, float *max, const float *src, size_t n) {
+    int all_finite = 1;
+    if (n < UNIT) return tsr_quantize_scalar.range_each(min, max, src, n);
+    FOR_UNITS(n, {
+        const unit x = unit_load(src + i);
+        if (TSR_UNLIKELY(unit_any_flag(flag_not_finite(unit_no_flags(), x)))) {
+            all_finite &= tsr_quantize_scalar.range_each(min + i, max + i, src + i, UNIT);
+        } else {
+            unit_store(min + i, unit_min(unit_load(min + i), x));
+            unit_store(max + i, unit_max(unit_load(max + i), x));
+        }
+    });
+    return all_finite;
+}
+
+KERNEL_INLINE flags quantize(uint8_t *dst, const float *src, unit scale, unit zero, unit lowest, unit highest,
+                             flags bad) {
+    const unit x = unit_load(src), y = unit_nan_to_zero(unit_div(x, scale));
+    const unit clamped = unit_min(unit_max(y, unit_sub(lowest, zero)), unit_sub(highest, zero));
+    unit_store_bytes(dst, clamped, zero);
+    return flag_not_finite(bad, x);
+}
+
+KERNEL int quantize_rows(uint8_t *dst, const float *src, size_t n_rows, size_t n_row, const float *scale,
+                         const uint8_t *zero, const affine_grid *grid) {
+    const unit lowest = unit_set(grid->lowest), highest = unit_set(grid->highest);
+    flags bad = unit_no_flags();
+    if (n_row < UNIT) return tsr_quantize_scalar.quantize_rows(dst, src, n_rows, n_row, scale, zero, grid);
+    for (size_t r = 0; r < n_rows; r++, dst += n_row, src += n_row) {
+        const unit s = unit_set(scale[r]), z = unit_set(zero ? zero[r] : 0);
+        FOR_UNITS(n_row, bad = quantize(dst + i, src + i, s, z, lowest, highest, bad));
+    }
+    return !unit_any_flag(bad);
+}
+
+KERNEL int quantize_each(uint8_t *dst, const float *src, size_t n, const float *scale, const uint8_t *zero,
+                         const affine_grid *grid) {
+    const unit lowest = unit_set(grid->lowest), highest = unit_set(grid->highest);
+    flags bad = unit_no_flags();
+    if (n < UNIT) return tsr_quantize_scalar.quantize_each(dst, src, n, scale, zero, grid);
+    FOR_UNITS(n, {
+        const unit z = zero ? unit_load_bytes(zero + i, 0) : unit_set(0);
+        bad = quantize(dst + i, src + i, unit_load(scale + i), z, lowest, highest, bad);
+    });
+    return !unit_any_flag(bad);
+}
+
+KERNEL_INLINE void dequantize(float *dst, const uint8_t *src, unit scale, unit zero, uint8_t flip) {
+    const unit x = unit_mul(unit_sub(unit_load_bytes(src, flip), zero), scale);
+    unit_store(dst, unit_min(unit_max(x, unit_set(-FLT_MAX)), unit_set(FLT_MAX)));
+}
+
+KERNEL void dequantize_rows(float *dst, const uint8_t *src, size_t n_rows, size_t n_row, const float *scale,
+                            const uint8_t *zero, const affine_grid *grid) {
+    const uint8_t flip = grid->flip;
+    if (n_row < UNIT) {
+        tsr_quantize_scalar.dequantize_rows(dst, src, n_rows, n_row, scale, zero, grid);
+        return;
+    }
+    for (size_t r = 0; r < n_rows; r++, dst += n_row, src += n_row) {
+        const unit s = unit_set(scale[r]), z = unit_set((float)((zero ? zero[r] : 0u) + flip));
+        FOR_UNITS(n_row, dequantize(dst + i, src + i, s, z, flip));
+    }
+}
+
+KERNEL void dequantize_each(float *dst, const uint8_t *src, size_t n, const float *scale, const uint8_t *zero,
+                            const affine_grid *grid) {
+    const uint8_t flip = grid->flip;
+    const unit origin = unit_set(flip);
+    if (n < UNIT) {
+        tsr_quantize_scalar.dequantize_each(dst, src, n, scale, zero, grid);
+        return;
+    }
+    FOR_UNITS(n, {
+        const unit z = zero ? unit_add(unit_load_bytes(zero + i, 0), origin) : origin;
+        dequantize(dst + i, src + i, unit_load(scale + i), z, flip);
+    });
+}
+
+const quantize_kernels QUANTIZE_NAME = {
+    QUANTIZE_PATH, to_float,        from_float,      range_rows, range_each, quantize_rows,
+    quantize_each, dequantize_rows, dequantize_each, pack,       unpack,
+};
