@@ -39,6 +39,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
     int tsr_code_kernel_path()
+    int tsr_linear_kernel_path()
     int tsr_quantize_kernel_path()
     int tsr_codebook_kernel_path()
 
@@ -162,3 +163,16 @@ cdef extern from "tersor.h" nogil:
     size_t tsr_kmeans_workspace_size(size_t n, int weighted)
     size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
                       void *workspace)
+
+    enum:
+        TSR_LINEAR_GROUP
+    ctypedef struct tsr_linear:
+        const uint8_t *values
+        const float *scale
+        const uint8_t *zero_point
+        size_t n_out, n_in, group_size
+        int bits
+    size_t tsr_linear_workspace_size(const tsr_linear *w, size_t n_rows)
+    void tsr_linear_prepare(void *workspace, const tsr_linear *w, const float *src, size_t n_rows)
+    void tsr_linear_multiply(float *dst, const tsr_linear *w, const void *workspace, size_t n_rows, size_t first,
+                             size_t last)

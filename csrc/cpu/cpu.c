@@ -34,7 +34,7 @@ static unsigned detect(void) {
     const uint32_t basic = osxsave | avx | popcnt | f16c | fma; /* whatever has AVX2 has the last two */
     const uint32_t bmi1 = 1u << 3, avx2 = 1u << 5, bmi2 = 1u << 8;
     const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
-    const uint32_t vbmi = 1u << 1 | 1u << 6;                           /* VBMI, VBMI2 (ECX) */
+    const uint32_t vbmi = 1u << 1 | 1u << 6 | 1u << 11;                /* VBMI, VBMI2, VNNI (ECX) */
     unsigned paths = 1u << TSR_CPU_SCALAR;
     uint32_t r[4];
 
@@ -91,6 +91,7 @@ int tsr_cpu_select(int path) {
     tsr_huffman_install(path);
     tsr_planes_install(path);
     tsr_code_install(path);
+    tsr_linear_install(path);
     tsr_quantize_install(path);
     tsr_codebook_install(path);
     return 0;

@@ -59,7 +59,7 @@ const char *tsr_result_text(int result);
 typedef enum tsr_cpu_path {
     TSR_CPU_SCALAR = 0,
     TSR_CPU_AVX2 = 1,
-    TSR_CPU_AVX512 = 2, /* F, BW, DQ, VL, VBMI and VBMI2, with the system saving 512-bit registers */
+    TSR_CPU_AVX512 = 2, /* F, BW, DQ, VL, VBMI, VBMI2 and VNNI, with the system saving 512-bit registers */
     TSR_CPU_NEON = 3
 } tsr_cpu_path;
 
@@ -80,6 +80,7 @@ int tsr_cpu_selected(void);
 int tsr_huffman_kernel_path(void);
 int tsr_planes_kernel_path(void);
 int tsr_code_kernel_path(void);
+int tsr_linear_kernel_path(void);
 int tsr_quantize_kernel_path(void);
 int tsr_codebook_kernel_path(void);
 
@@ -398,6 +399,33 @@ void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const
 size_t tsr_kmeans_workspace_size(size_t n, int weighted);
 size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
                   void *workspace);
+
+/* ---- Products with quantized matrices (docs/quantization.md) --------------------------------------- */
+
+/* An n_out x n_in matrix of integers. Row o has (n_in * bits + 7) / 8 bytes; 4-bit numbers lie two in a byte, the
+ * first in the low half. Number q of group g of a row stands for scale * (q - zero_point), both [o][g], or for
+ * scale * q, q being signed, where zero_point is NULL. */
+typedef struct tsr_linear {
+    const uint8_t *values;
+    const float *scale; /* n_out rows of n_groups, the number of groups it takes to cover a row */
+    const uint8_t *zero_point;
+    size_t n_out, n_in; /* n_in > 0 */
+    size_t group_size;  /* a multiple of TSR_LINEAR_GROUP, or n_in */
+    int bits;           /* 8 or 4 */
+} tsr_linear;
+
+#define TSR_LINEAR_GROUP 32
+
+/* Rounds n_rows of activations to 16 bits and puts them in a workspace of tsr_linear_workspace_size() bytes. They
+ * share a factor in blocks of 256 or the largest power of two below that divides group_size; the error of each is
+ * at most 2^-16 of the block's largest. A block with NaN or infinity becomes NaN. */
+size_t tsr_linear_workspace_size(const tsr_linear *w, size_t n_rows);
+void tsr_linear_prepare(void *workspace, const tsr_linear *w, const float *src, size_t n_rows);
+
+/* Output features [first, last) of the activations that were prepared; dst has n_rows of n_out floats. Integers
+ * are added up exactly, blocks in a fixed order: all paths give the same. */
+void tsr_linear_multiply(float *dst, const tsr_linear *w, const void *workspace, size_t n_rows, size_t first,
+                         size_t last);
 
 #ifdef __cplusplus
 }

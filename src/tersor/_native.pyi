@@ -15,6 +15,7 @@ LZW_OUTPUT_FULL: int
 LZW_END: int
 CODE_MAX_LENGTH: int
 CODE_SYMBOLS_MAX: int
+LINEAR_GROUP: int
 FLOAT32: int
 FLOAT16: int
 BFLOAT16: int
@@ -186,3 +187,15 @@ def kmeans(
     weights: NDArray[np.float32] | None,
     keep_zero: bool,
 ) -> int: ...
+
+class LinearProduct:
+    def __init__(
+        self,
+        x: NDArray[np.float32],
+        values: NDArray[np.uint8],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.uint8] | None,
+        bits: int,
+        group_size: int,
+    ) -> None: ...
+    def multiply(self, out: NDArray[np.float32], first: int, last: int) -> None: ...
