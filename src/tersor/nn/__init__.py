@@ -9,4 +9,7 @@ try:
 except ImportError as error:
     raise ImportError("tersor.nn needs PyTorch: pip install 'tersor[torch]'") from error
 
-__all__: list[str] = []
+from .pruner import DynamicPruner, PruneByThreshold
+from .structured import shrink_
+
+__all__ = ["DynamicPruner", "PruneByThreshold", "shrink_"]
