@@ -122,7 +122,6 @@ def _by_rows(array: NDArray[Any], axis: int) -> NDArray[Any]:
 
 def _row_cuts(rows: NDArray[Any], order: Order, n_zero: int, threads: int | None) -> NDArray[np.uint64]:
     """Key, number of lesser and number of equal ones of each row's threshold; rows are not empty."""
-    refuse_nan([rows], threads)
     found = np.empty((len(rows), 3), np.uint64)
     size = rows.shape[1]
     if n_zero == size:
@@ -143,8 +142,10 @@ def _row_cuts(rows: NDArray[Any], order: Order, n_zero: int, threads: int | None
 
 
 def _mask_rows(
-    scores: NDArray[Any], order: Order, sparsity: float, axis: int, threads: int | None
+    scores: NDArray[Any], by_value: bool, sparsity: float, axis: int, threads: int | None
 ) -> NDArray[Any]:
+    order = Order.of(scores.dtype, by_value)
+    refuse_nan([scores], threads)
     rows = _by_rows(scores, axis)
     mask = np.empty(rows.shape, np.uint8)
     if rows.size:
@@ -154,15 +155,13 @@ def _mask_rows(
 
         def make(at: int) -> None:
             part = slice(at, at + step)
-            _native.prune_mask_rows(
-                order.native, bytes_of(rows[part]), found[part], n_zero, bytes_of(mask[part])
-            )
+            made = bytes_of(mask[part])
+            _native.prune_mask_rows(order.native, bytes_of(rows[part]), found[part], n_zero, made)
 
         for _ in ordered_map(make, range(0, len(rows), step), threads):
             pass
-    first = scores.shape[axis : axis + 1] if axis >= 0 else (scores.shape[axis],)
-    others = tuple(np.delete(scores.shape, axis))
-    return np.ascontiguousarray(np.moveaxis(mask.reshape(first + others), 0, axis))
+    moved = np.moveaxis(scores, axis, 0).shape
+    return np.ascontiguousarray(np.moveaxis(mask.reshape(moved), 0, axis))
 
 
 # ---- Public -------------------------------------------------------------------------------------
@@ -187,8 +186,8 @@ def threshold(
     Parameters
     ----------
     x : array, or list or tuple of arrays
-        NumPy arrays or CPU torch tensors of float16, bfloat16, float32 or float64; several are taken as one, and
-        need one dtype. Copied only if not C-contiguous.
+        NumPy arrays or CPU torch tensors of float16, bfloat16, float32 or float64; several are taken as one,
+        and need one dtype. Copied only if not C-contiguous.
     sparsity : float
         Part to prune, 0 to 1. ``round(sparsity * size)`` numbers are.
     axis : int, optional
@@ -212,8 +211,8 @@ def threshold(
 
     Notes
     -----
-    Exact: what ``np.partition(abs(x).ravel(), k)[k]`` finds, ten times as fast and without a copy of `x`. One pass
-    of the numbers in general, four or five at worst, by radix selection on the bits of the floats.
+    Exact: what ``np.partition(abs(x).ravel(), k)[k]`` finds, without a copy of `x`. One pass over the numbers
+    in general, a few more at worst, by radix selection on the bits of the floats.
 
     Examples
     --------
@@ -236,6 +235,7 @@ def threshold(
         return float(_Cut.find(arrays, order, n_zero, threads).number())
     if _several(x):
         raise ValueError("axis is for one array")
+    refuse_nan(arrays, threads)
     rows = _by_rows(arrays[0], axis)
     if rows.size:
         keys = _row_cuts(rows, order, n_pruned(rows.shape[1], sparsity), threads)[:, 0]
@@ -267,8 +267,8 @@ def mask(
         Instead of `sparsity`: keep `n` of every `m` consecutive numbers of the last axis, 2 of 4 for NVIDIA's
         sparse tensor cores; `m` is at most 32.
     importance : array, or list or tuple of arrays, optional
-        Scores of the same shape, of any of the float types, of which the least are pruned, by value; magnitudes
-        by default.
+        Scores of the same shape, of any of the float types, of which the least are pruned, by value;
+        magnitudes by default.
     axis : int, optional
         Prune each index of this axis on its own: 0 for each row of a matrix, as Wanda [1]_ does.
     packed : bool
@@ -334,9 +334,7 @@ def _masks(
         return [_mask_nm(score, by_value, n, m, threads) for score in scores]
     _check_sparsity(sparsity)
     if axis is not None:
-        return [
-            _mask_rows(score, Order.of(score.dtype, by_value), sparsity, axis, threads) for score in scores
-        ]
+        return [_mask_rows(score, by_value, sparsity, axis, threads) for score in scores]
     if not scores:
         return []
     order = _order_of(scores, by_value)
@@ -420,10 +418,8 @@ def apply_(
     (2, array([ 0., -3.,  1.,  0.], dtype=float32))
     """
     n_workers(threads)
-    if (
-        sum([sparsity is not None, mask is not None, threshold is not None, not (n is None and m is None)])
-        != 1
-    ):
+    ways = [sparsity is not None, mask is not None, threshold is not None, not (n is None and m is None)]
+    if sum(ways) != 1:
         raise ValueError("one of sparsity, mask, threshold, or n and m says what to prune")
     several = _several(x)
     targets = list(x) if several else [x]

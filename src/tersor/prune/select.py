@@ -78,7 +78,8 @@ class Order:
         else:
             bits = keys
         magnitudes = np.minimum(bits & keys.dtype.type(sign - 1), keys.dtype.type(_INFINITY[self.dtype.name]))
-        return (magnitudes | bits & keys.dtype.type(sign)).astype(self.key_dtype).view(self.dtype)
+        numbers: NDArray[Any] = (magnitudes | bits & keys.dtype.type(sign)).view(self.dtype)
+        return numbers
 
     @property
     def _middle(self) -> int:
@@ -111,9 +112,7 @@ def _nan_error(arrays: Sequence[NDArray[Any]]) -> ValueError:
         if found.size:
             index = tuple(int(k) for k in np.unravel_index(found[0], array.shape))
             where = f" of array {i}" if len(arrays) > 1 else ""
-            return ValueError(
-                f"NaN at index {index}{where}: it is neither more nor less important than others"
-            )
+            return ValueError(f"NaN at index {index}{where}: NaNs cannot be compared")
     raise AssertionError("no NaN")
 
 
@@ -140,9 +139,9 @@ def find_rank(arrays: Sequence[NDArray[Any]], order: Order, rank: int, threads: 
 
     Notes
     -----
-    A sample tells between which keys the one of this rank most likely is. One pass counts what is below, and collects
-    the few keys between them, in which it is then found. Where the sample is wrong, or too many keys are
-    there, histograms of 2^11 bins narrow the bounds first: the result is exact in any case.
+    A sample tells between which keys the one of this rank most likely is. One pass counts what is below,
+    and collects the few keys between them, in which it is then found. Where the sample is wrong, or too many
+    keys are there, histograms of 2^11 bins narrow the bounds first: the result is exact in any case.
     """
     pieces = [piece for array in arrays for piece in chunks(array)]
     n = sum(array.size for array in arrays)
@@ -210,7 +209,7 @@ def _likely_bounds(arrays: Sequence[NDArray[Any]], order: Order, rank: int, n: i
 def _narrow(
     pieces: Sequence[memoryview], order: Order, rank: int, lo: int, hi: int, threads: int | None
 ) -> tuple[int, int]:
-    """Find the bin, of those that the range from `lo` to `hi` is cut into, which has the key of a rank in the range."""
+    """Cut the range from `lo` to `hi` into bins and find the one with the key of a rank in the range."""
 
     def histogram(piece: memoryview) -> NDArray[np.uint64]:
         counts = np.zeros(_native.PRUNE_BINS, np.uint64)
