@@ -47,6 +47,7 @@ def cpu_features():
             "linear": tsr_cpu_path_name(tsr_linear_kernel_path()).decode("ascii"),
             "quantize": tsr_cpu_path_name(tsr_quantize_kernel_path()).decode("ascii"),
             "codebooks": tsr_cpu_path_name(tsr_codebook_kernel_path()).decode("ascii"),
+            "prune": tsr_cpu_path_name(tsr_prune_kernel_path()).decode("ascii"),
         },
     }
 

@@ -94,6 +94,7 @@ int tsr_cpu_select(int path) {
     tsr_linear_install(path);
     tsr_quantize_install(path);
     tsr_codebook_install(path);
+    tsr_prune_install(path);
     return 0;
 }
 
