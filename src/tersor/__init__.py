@@ -24,7 +24,7 @@ from .frame import compress, decompress
 from .stream import Compressor, Decompressor
 
 if TYPE_CHECKING:
-    from . import checkpoint, huffman, lzw, prune, reference
+    from . import checkpoint, huffman, lzw, prune, quantize, reference
     from .arrays import compress_array, decompress_array
 
 __version__ = "0.1.0"
@@ -49,6 +49,7 @@ __all__ = [
     "lzw",
     "open",
     "prune",
+    "quantize",
     "reference",
 ]
 
@@ -57,6 +58,7 @@ _LAZY = {
     "huffman": None,
     "lzw": None,
     "prune": None,
+    "quantize": None,
     "reference": None,
     "compress_array": "arrays",
     "decompress_array": "arrays",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,8 +14,6 @@ from ..errors import CorruptDataError, UnsupportedFormatError
 from ..quantize import CodebookArray, QuantizedArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 PARTS_MAX = 3  # arrays that a quantized one consists of
@@ -29,7 +29,9 @@ class Quantization(NamedTuple):
     @classmethod
     def of(cls, array: Any) -> Quantization:
         kind = next(kind for kind, of_kind in KINDS.items() if isinstance(array, of_kind))
-        return cls(kind, array.components()[1])
+        fields = array.components()[1]
+        del fields["shape"]
+        return cls(kind, fields)
 
     @classmethod
     def parse(cls, where: str, kind: Any, fields: Any) -> Quantization:
@@ -39,29 +41,34 @@ class Quantization(NamedTuple):
             raise CorruptDataError(f"{where} is damaged")
         return cls(kind, fields)
 
-    def layout(self, name: str, shape: tuple[int, ...]) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+    def layout(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Name, dtype and shape of the arrays that follow one another in the content."""
-        try:
-            return KINDS[self.kind].component_layout(shape, self.fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptDataError(f"tensor {name!r}: {error}") from None
+        with _named(name):
+            return KINDS[self.kind].component_layout(self.fields | {"shape": shape})
 
     def content_size(self, name: str, shape: tuple[int, ...]) -> int:
-        return sum(dtype.itemsize * math.prod(part) for _, dtype, part in self.layout(name, shape))
+        return sum(dtype.itemsize * math.prod(part) for dtype, part in self.layout(name, shape).values())
 
     def build(
         self, name: str, shape: tuple[int, ...], content: NDArray[np.uint8]
     ) -> QuantizedArray | CodebookArray:
         """Make the array from its content."""
         arrays, start = {}, 0
-        for part, dtype, part_shape in self.layout(name, shape):
-            size = dtype.itemsize * math.prod(part_shape)
-            arrays[part] = content[start : start + size].copy().view(dtype).reshape(part_shape)
-            start += size
-        try:
-            return KINDS[self.kind].from_components(arrays, shape, self.fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptDataError(f"tensor {name!r}: {error}") from None
+        for part, (dtype, part_shape) in self.layout(name, shape).items():
+            end = start + dtype.itemsize * math.prod(part_shape)
+            arrays[part] = content[start:end].copy().view(dtype).reshape(part_shape)
+            start = end
+        with _named(name):
+            return KINDS[self.kind].from_components(arrays, self.fields | {"shape": shape})
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Have errors in a tensor's parts name it."""
+    try:
+        yield
+    except ValueError as error:
+        raise CorruptDataError(f"tensor {name!r}: {error}") from None
 
 
 def contents(array: QuantizedArray | CodebookArray) -> Iterator[tuple[memoryview, int]]:
