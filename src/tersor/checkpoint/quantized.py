@@ -30,8 +30,7 @@ class Quantization(NamedTuple):
     def of(cls, array: Any) -> Quantization:
         kind = next(kind for kind, of_kind in KINDS.items() if isinstance(array, of_kind))
         fields = array.components()[1]
-        del fields["shape"]
-        return cls(kind, fields)
+        return cls(kind, {k: v for k, v in fields.items() if k != "shape" and v is not None})
 
     @classmethod
     def parse(cls, where: str, kind: Any, fields: Any) -> Quantization:
@@ -44,7 +43,7 @@ class Quantization(NamedTuple):
     def layout(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Name, dtype and shape of the arrays that follow one another in the content."""
         with _named(name):
-            return KINDS[self.kind].component_layout(self.fields | {"shape": shape})
+            return KINDS[self.kind].component_layout(self._all_fields(shape))
 
     def content_size(self, name: str, shape: tuple[int, ...]) -> int:
         return sum(dtype.itemsize * math.prod(part) for dtype, part in self.layout(name, shape).values())
@@ -59,7 +58,10 @@ class Quantization(NamedTuple):
             arrays[part] = content[start:end].copy().view(dtype).reshape(part_shape)
             start = end
         with _named(name):
-            return KINDS[self.kind].from_components(arrays, self.fields | {"shape": shape})
+            return KINDS[self.kind].from_components(arrays, self._all_fields(shape))
+
+    def _all_fields(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"axis": None, "group_size": None, **self.fields, "shape": shape}
 
 
 @contextmanager
