@@ -18,7 +18,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 import tersor
-from tersor import checkpoint, frame
+from tersor import checkpoint
+from tersor.frame import Block
 
 RNG = np.random.default_rng(7)
 
@@ -224,8 +225,8 @@ def test_slices_decode_only_the_blocks_they_need(tmp_path: Path, monkeypatch: py
     a = RNG.normal(size=(4096, 512)).astype("f4")
     checkpoint.save_file({"a": a}, tmp_path / "c")
     decoded = []
-    decode = frame.Block.decode
-    monkeypatch.setattr(frame.Block, "decode", lambda b: decoded.append(b.offset) or decode(b))
+    decode = Block.decode
+    monkeypatch.setattr(Block, "decode", lambda b: decoded.append(b.offset) or decode(b))
     with checkpoint.safe_open(tmp_path / "c", threads=1) as file:
         assert np.array_equal(file.get_slice("a")[2000:2010], a[2000:2010])
     assert len(decoded) <= 2

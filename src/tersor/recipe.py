@@ -46,7 +46,8 @@ class TensorRecipe:
     def __post_init__(self) -> None:
         _check(self.method in METHODS, f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
         _check(
-            type(self.bits) is int and 2 <= self.bits <= 8, f"bits must be an integer from 2 to 8: {self.bits!r}"
+            type(self.bits) is int and 2 <= self.bits <= 8,
+            f"bits must be an integer from 2 to 8: {self.bits!r}",
         )
         _check(self.axis is None or self.group_size is None, "axis and group_size exclude one another")
         _check(0 <= self.sparsity < 1, f"sparsity must be at least 0 and below 1, not {self.sparsity!r}")

@@ -52,6 +52,7 @@ DTYPES = {
     "F6_E3M2": DType(6, 1, None, None),
     "F4": DType(4, 1, None, None),
 }
+QUANTIZED_DTYPES = ("F32", "F16", "BF16")
 NAMES = {dtype.numpy: name for name, dtype in DTYPES.items() if dtype.numpy}
 
 
@@ -231,6 +232,8 @@ def read_original(stored: Header) -> Original:
             entries.append(Tensor(name, fields[0], tuple(fields[1]), end, end + bits // 8))
             end += bits // 8
             if len(fields) == 4:
+                if fields[0] not in QUANTIZED_DTYPES:
+                    raise CorruptDataError(f"{where}: {fields[0]} cannot be quantized")
                 quantized[name] = Quantization.parse(where, *fields[2:])
         metadata = {key: value for key, value in stored.metadata.items() if key != KEY}
         header = Header(make_header(entries, metadata), entries, metadata)

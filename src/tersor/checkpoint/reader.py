@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..quantize import CodebookArray, QuantizedArray
 
+
 class _Section(io.RawIOBase):
     """A part of a file as a file of its own."""
 
@@ -134,8 +135,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         """
         tensor, stored = self._entry(name)
         if name in self._quantized:
-            flat = _room(tensor, tensor.nbytes)
-            _dequantize(self.get_quantized(name), tensor, flat, self._threads)
+            flat = self._dequantize(tensor)
         elif self.compressed:
             flat = self._decode(tensor, stored, tensor.nbytes)
         else:
@@ -165,6 +165,13 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         self._entry(name)
         return name in self._quantized
 
+    def _dequantize(self, tensor: Tensor) -> NDArray[np.uint8]:
+        """Read the bytes of the floats that a quantized tensor stands for."""
+        array = self.get_quantized(tensor.name)
+        flat = _room(tensor, tensor.nbytes)
+        array.dequantize(out=_to_numpy(flat, tensor, tensor.shape), threads=self._threads)
+        return flat
+
     def _decode(self, tensor: Tensor, stored: Tensor, content_size: int) -> NDArray[np.uint8]:
         payload = read_exactly(self._section(stored), stored.nbytes)  # type: ignore[arg-type]
         blocks = list(_checked(tensor, content_size, iter_blocks(memoryview(payload))))
@@ -173,7 +180,10 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         return content
 
     def get_slice(self, name: str) -> TensorSlice:
-        """Prepare to read part of a tensor; only the blocks that hold it are decoded, if it is not quantized."""
+        """Prepare to read part of a tensor.
+
+        Only the blocks that hold it are decoded; of a quantized tensor all.
+        """
         tensor, _ = self._entry(name)
         return TensorSlice(self, tensor)
 
@@ -206,9 +216,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         out.write(len(text).to_bytes(8, "little") + text)
         for tensor, stored in self._entries.values():
             if tensor.name in self._quantized:
-                flat = _room(tensor, tensor.nbytes)
-                _dequantize(self.get_quantized(tensor.name), tensor, flat, self._threads)
-                out.write(flat)
+                out.write(bytes_of(self._dequantize(tensor)))
                 steps.add(tensor.nbytes)
                 continue
             section: Any = self._section(stored)
@@ -222,6 +230,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         return [self._inspect(*self._entries[name]) for name in self._entries]
 
     def _inspect(self, tensor: Tensor, stored: Tensor) -> dict[str, Any]:
+        quantization = self._quantized.get(tensor.name)
         methods = ["stored"]
         if self.compressed:
             section: Any = self._section(stored)
@@ -233,7 +242,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
             "nbytes": tensor.nbytes,
             "compressed_nbytes": stored.nbytes,
             "methods": ", ".join(methods),
-            "quantization": self._quantized[tensor.name]._asdict() if tensor.name in self._quantized else None,
+            "quantization": quantization and quantization._asdict(),
         }
 
     def _content_size(self, tensor: Tensor) -> int:
@@ -246,14 +255,6 @@ def _room(tensor: Tensor, size: int) -> NDArray[np.uint8]:
         return np.empty(size, np.uint8)
     except MemoryError:
         raise LimitError(f"tensor {tensor.name!r} of {size} bytes does not fit in memory") from None
-
-
-def _dequantize(
-    array: QuantizedArray | CodebookArray, tensor: Tensor, out: NDArray[np.uint8], threads: int | None
-) -> None:
-    """Fill `out` with the floats of a quantized tensor."""
-    if tensor.nbytes:
-        array.dequantize(out=_to_numpy(out, tensor, tensor.shape), threads=threads)
 
 
 def _checked(tensor: Tensor, content_size: int, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -392,7 +393,9 @@ def load_file(
     """
     with safe_open(path, framework, device, threads=threads) as file:
         return {
-            name: file.get_tensor(name) if dequantize or not file.is_quantized(name) else file.get_quantized(name)
+            name: file.get_tensor(name)
+            if dequantize or not file.is_quantized(name)
+            else file.get_quantized(name)
             for name in file.keys()  # noqa: SIM118 - no mapping
         }
 

@@ -15,9 +15,22 @@ from ..atomic import atomic_output
 from ..errors import CorruptDataError, LimitError, TersorError, UnsupportedFormatError
 from ..frame import FrameWriter, block_size, check_options, frame_bound, pack_header
 from ..parallel import n_workers
-from .header import DTYPES, HEADER_MAX, KEY, NAMES, Header, Original, Tensor
-from .header import exact_record, make_header, read_header, short_record
-from .quantized import KINDS, PARTS_MAX, Quantization, contents as quantized_contents
+from .header import (
+    DTYPES,
+    HEADER_MAX,
+    KEY,
+    NAMES,
+    QUANTIZED_DTYPES,
+    Header,
+    Original,
+    Tensor,
+    exact_record,
+    make_header,
+    read_header,
+    short_record,
+)
+from .quantized import KINDS, PARTS_MAX, Quantization
+from .quantized import contents as quantized_contents
 
 Path = str | os.PathLike[str]
 Progress = Callable[[int, int], None]
@@ -180,8 +193,8 @@ def save_file(
     ('float32', True)
     """
     check_options(codec, 1)
-    if dtype not in ("F32", "F16", "BF16"):
-        raise ValueError(f"dtype must be 'F32', 'F16' or 'BF16', not {dtype!r}")
+    if dtype not in QUANTIZED_DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(QUANTIZED_DTYPES)}, not {dtype!r}")
     arrays: dict[str, Any] = {}
     quantized = {}
     for name, array in tensors.items():
@@ -189,7 +202,7 @@ def save_file(
             arrays[name] = array
             quantized[name] = Quantization.of(array)
         else:
-            array = as_numpy(array)  # noqa: PLW2901
+            array = as_numpy(array)
             # ascontiguousarray makes scalars one-dimensional
             arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
             if array.dtype.name not in NAMES or array.dtype.byteorder == ">":
@@ -205,7 +218,9 @@ def save_file(
         size = math.prod(shape) * DTYPES[dtype_of(name)].bits // 8
         entries.append(Tensor(name, dtype_of(name), shape, end, end + size))
         end += size
-    original = Original(Header(make_header(entries, metadata or {}), entries, dict(metadata or {})), quantized)
+    original = Original(
+        Header(make_header(entries, metadata or {}), entries, dict(metadata or {})), quantized
+    )
 
     def contents(tensor: Tensor) -> Iterator[tuple[memoryview, int]]:
         if tensor.name in quantized:

@@ -175,6 +175,14 @@ def fields_of(what: str) -> Iterator[None]:
         raise ValueError(f"not {what}: {error}") from None
 
 
+def checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Raise `ValueError` unless an array can have this shape."""
+    sizes = tuple(operator.index(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"shape must have no negative sizes, unlike {sizes}")
+    return sizes
+
+
 def checked_bits(bits: int) -> int:
     """Raise `ValueError` unless integers can have so many bits."""
     if not 2 <= operator.index(bits) <= 8:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,18 @@ import numpy as np
 from .. import _native
 from ..arrays import as_dtype, as_numpy, bytes_of, framework_of, from_numpy
 from ..parallel import ordered_map
-from ._layout import FLOAT_TYPES, NAN_CHOICES, Floats, Layout, Piece, check_choice, checked_bits, checked_out, fields_of
+from ._layout import (
+    FLOAT_TYPES,
+    NAN_CHOICES,
+    Floats,
+    Layout,
+    Piece,
+    check_choice,
+    checked_bits,
+    checked_out,
+    checked_shape,
+    fields_of,
+)
 from ._packing import PACKED_BITS, packed_shape, unpack
 from .observers import METHODS, Observer, mse_range, parameters, ranges
 
@@ -80,7 +90,7 @@ class QuantizedArray:
         check_choice("framework", framework, ("numpy", "torch"))
         self.framework = framework
         self.bits = checked_bits(bits)
-        self._layout = Layout.of(_checked_shape(shape), axis, group_size)
+        self._layout = Layout.of(checked_shape(shape), axis, group_size)
         self.scale, self.zero_point = _checked_parameters(scale, zero_point, self._layout)
         self.values = as_numpy(values)
         shape, dtype = _stored(self._layout, bits, self.symmetric)
@@ -219,7 +229,7 @@ class QuantizedArray:
             If something is missing, or the fields do not fit together.
         """
         with fields_of("a quantized array"):
-            layout = Layout.of(_checked_shape(fields["shape"]), fields["axis"], fields["group_size"])
+            layout = Layout.of(checked_shape(fields["shape"]), fields["axis"], fields["group_size"])
             stored, dtype = _stored(layout, checked_bits(fields["bits"]), bool(fields["symmetric"]))
             arrays = {
                 "values": (np.dtype(dtype), stored),
@@ -249,13 +259,6 @@ class QuantizedArray:
                 axis=fields["axis"],
                 group_size=fields["group_size"],
             )
-
-
-def _checked_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    sizes = tuple(operator.index(n) for n in shape)
-    if any(n < 0 for n in sizes):
-        raise ValueError(f"shape must have no negative sizes, unlike {sizes}")
-    return sizes
 
 
 def _checked_parameters(

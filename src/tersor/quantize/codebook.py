@@ -11,7 +11,17 @@ import numpy as np
 from .. import _native
 from ..arrays import as_dtype, as_numpy, bytes_of, framework_of, from_numpy
 from ..parallel import ordered_map
-from ._layout import FLOAT_TYPES, NAN_CHOICES, Floats, Layout, Piece, check_choice, checked_out
+from ._layout import (
+    FLOAT_TYPES,
+    NAN_CHOICES,
+    Floats,
+    Layout,
+    Piece,
+    check_choice,
+    checked_out,
+    checked_shape,
+    fields_of,
+)
 from ._packing import packed_shape, unpack
 from .observers import ranges
 
@@ -93,9 +103,7 @@ class CodebookArray:
     ) -> None:
         check_choice("framework", framework, ("numpy", "torch"))
         self.framework = framework
-        sizes = tuple(operator.index(n) for n in shape)
-        if any(n < 0 for n in sizes):
-            raise ValueError(f"shape must have no negative sizes, unlike {sizes}")
+        sizes = checked_shape(shape)
         self._layout = Layout.of(sizes, axis, group_size)
         self.codebook = _checked_codebook(codebook, self._layout)
         self.scale = None if scale is None else _checked_scale(scale, self._layout)
@@ -203,7 +211,10 @@ class CodebookArray:
         return from_numpy(array, framework) if out is None else out
 
     def components(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Take apart into arrays by name, and fields that JSON can hold; `from_components` undoes it."""
+        """Take apart into arrays by name, and fields that JSON can hold; `from_components` undoes it.
+
+        The error `mse` is not among them.
+        """
         arrays: dict[str, NDArray[Any]] = {"indices": self.indices, "codebook": self.codebook}
         if self.scale is not None:
             arrays["scale"] = self.scale
@@ -211,9 +222,36 @@ class CodebookArray:
             "shape": list(self.shape),
             "axis": self.axis,
             "group_size": self.group_size,
-            "mse": self.mse,
+            "levels": self.levels,
+            "codebooks": self.codebook.shape[0],
+            "scaled": self.scale is not None,
         }
         return arrays, fields
+
+    @staticmethod
+    def component_layout(fields: dict[str, Any]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Work out dtype and shape of each array that `components` makes with these fields.
+
+        Raises
+        ------
+        ValueError
+            If something is missing, or the fields do not fit together.
+        """
+        with fields_of("a codebook array"):
+            shape, levels = checked_shape(fields["shape"]), operator.index(fields["levels"])
+            layout = Layout.of(shape, fields["axis"], fields["group_size"])
+            codebooks = operator.index(fields["codebooks"])
+            if not 1 <= levels <= LEVELS_MAX or codebooks not in (1, layout.n_channels):
+                raise ValueError(f"there cannot be {codebooks} codebooks of {levels} levels")
+            stored = packed_shape(shape) if levels <= PACKED_LEVELS else shape
+            arrays = {
+                "indices": (np.dtype(np.uint8), stored),
+                "codebook": (np.dtype(np.float32), (codebooks, levels)),
+                "scale": (np.dtype(np.float32), layout.parameter_shape),
+            }
+            if not fields["scaled"]:
+                del arrays["scale"]
+            return arrays
 
     @classmethod
     def from_components(cls, arrays: dict[str, Any], fields: dict[str, Any]) -> CodebookArray:
@@ -224,7 +262,7 @@ class CodebookArray:
         ValueError
             If something is missing, or the parts do not fit together.
         """
-        try:
+        with fields_of("a codebook array"):
             return cls(
                 arrays["indices"],
                 arrays["codebook"],
@@ -232,12 +270,7 @@ class CodebookArray:
                 shape=tuple(fields["shape"]),
                 axis=fields["axis"],
                 group_size=fields["group_size"],
-                mse=fields["mse"],
             )
-        except KeyError as missing:
-            raise ValueError(f"a codebook array needs {missing}") from None
-        except TypeError as error:
-            raise ValueError(f"not a codebook array: {error}") from None
 
 
 def _checked_codebook(codebook: Any, layout: Layout) -> NDArray[np.float32]:
