@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
+
+from .. import prune
 
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def smallest(scores: Sequence[Tensor], n: int) -> list[Tensor]:
-    """Mark the n lowest of all scores, none of which is negative; of equal ones those that come first."""
-    if n <= 0:
-        return [torch.zeros_like(s, dtype=torch.bool) for s in scores]
-    flat = torch.cat([s.flatten() for s in scores])
-    threshold = flat.kthvalue(n).values
-    marks = [s < threshold for s in scores]
-    ties = n - sum(int(m.sum()) for m in marks)
-    for mark, s in zip(marks, scores, strict=True):
-        if ties:
-            equal = (s == threshold).flatten().nonzero().flatten()[:ties]
-            mark.view(-1)[equal] = True
-            ties -= len(equal)
-    return marks
+def without_lowest(scores: Sequence[Tensor], n: int) -> list[Tensor]:
+    """Mark all but the n lowest of the scores of several tensors; of equal ones the first are kept."""
+    sparsity = n / max(sum(score.numel() for score in scores), 1)
+    kept: list[Tensor] = prune.mask(list(scores), sparsity, importance=list(scores))
+    return kept
 
 
 def unwrap(model: nn.Module) -> nn.Module:
