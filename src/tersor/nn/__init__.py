@@ -9,7 +9,8 @@ try:
 except ImportError as error:
     raise ImportError("tersor.nn needs PyTorch: pip install 'tersor[torch]'") from error
 
+from .oneshot import prune_oneshot_
 from .pruner import DynamicPruner, PruneByThreshold
 from .structured import shrink_
 
-__all__ = ["DynamicPruner", "PruneByThreshold", "shrink_"]
+__all__ = ["DynamicPruner", "PruneByThreshold", "prune_oneshot_", "shrink_"]

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
 from .. import prune
-from ._select import n_inputs, prunable_layers, unwrap, without_lowest
+from ._select import (
+    check_share,
+    n_inputs,
+    parse_pattern,
+    prunable_layers,
+    unwrap,
+    without_lowest,
+)
 from .structured import Channels
 
 __all__ = ["DynamicPruner", "PruneByThreshold"]
@@ -283,8 +290,8 @@ class DynamicPruner:
             raise ValueError(f"begin, end: 0 <= begin < end, but they are {begin} and {end}")
         if frequency < 1 or min_keep < 0 or margin < 0:
             raise ValueError("frequency must be at least 1, min_keep and margin not negative")
-        _check_share("exchange", exchange)
-        _check_share("initial", initial)
+        check_share("exchange", exchange)
+        check_share("initial", initial)
         self._schedule = schedule if callable(schedule) else SCHEDULES[schedule]
         self._importance = importance
         self._regrow = regrow
@@ -343,12 +350,12 @@ class DynamicPruner:
             if sparsity != share:
                 raise ValueError(f"sparsity: {self._structure!r} makes it {share}, not {sparsity}")
         names = self._units.names
-        _check_share("sparsity", sparsity)
+        check_share("sparsity", sparsity)
         if isinstance(scope, Mapping):
             if unknown := sorted(scope.keys() - set(names)):
                 raise ValueError(f"scope: {unknown[0]!r} is no layer to prune; those are {', '.join(names)}")
             for name, share in scope.items():
-                _check_share(f"scope[{name!r}]", share)
+                check_share(f"scope[{name!r}]", share)
             return [([i], scope.get(name, sparsity)) for i, name in enumerate(names)]
         if scope == "layer":
             return [([i], sparsity) for i in range(len(names))]
@@ -570,21 +577,6 @@ class DynamicPruner:
             masked.tensor.masked_fill_(~kept.to(masked.kept.device), 0)
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name}: {share} is not between 0 and 1")
-
-
-def parse_pattern(structure: str | None) -> tuple[int, int]:
-    """Read "n:m", where n of m are kept; without a structure each weight is a group of its own."""
-    if structure is None:
-        return 1, 1
-    n, colon, m = structure.partition(":")
-    if not (colon and n.isdecimal() and m.isdecimal() and 0 < int(n) < int(m)):
-        raise ValueError(f"structure: {structure!r} is neither 'n:m' with 0 < n < m nor 'channel'")
-    return int(n), int(m)
-
-
 class PruneByThreshold(BasePruningMethod):
     """Drop the smallest magnitudes, for users of `torch.nn.utils.prune`.
 
@@ -608,7 +600,7 @@ class PruneByThreshold(BasePruningMethod):
 
     def __init__(self, amount: float) -> None:
         if isinstance(amount, float):
-            _check_share("amount", amount)
+            check_share("amount", amount)
         elif amount < 0:
             raise ValueError(f"amount: {amount} is negative")
         self.amount = amount
