@@ -11,6 +11,14 @@ except ImportError as error:
 
 from .oneshot import prune_oneshot_
 from .pruner import DynamicPruner, PruneByThreshold
+from .sensitivity import Sensitivity, sensitivity_scan
 from .structured import shrink_
 
-__all__ = ["DynamicPruner", "PruneByThreshold", "prune_oneshot_", "shrink_"]
+__all__ = [
+    "DynamicPruner",
+    "PruneByThreshold",
+    "Sensitivity",
+    "prune_oneshot_",
+    "sensitivity_scan",
+    "shrink_",
+]
