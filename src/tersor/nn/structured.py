@@ -418,10 +418,10 @@ def shrink_(model: nn.Module, example_input: Any) -> int:
 
     Notes
     -----
-    A channel is not read if all weights that multiply it are zero, in every layer that it reaches. One channel
-    of each layer stays in any case. Kept whole are channels that reach the network's result or a
-    function that this module does not know, those that a frozen or shared parameter makes or reads, and those of
-    grouped convolutions that are not depthwise.
+    A channel is not read if all weights that multiply it are zero, in every layer that it reaches. One
+    channel of each layer stays in any case. Kept whole are channels that reach the network's result or a
+    function that this module does not know, those that a frozen or shared parameter makes or reads, and
+    those of grouped convolutions that are not depthwise.
 
     Examples
     --------
