@@ -345,6 +345,28 @@ def test_finalize_leaves_plain_parameters() -> None:
         pruner.step()
 
 
+@pytest.mark.parametrize("structure", [None, "2:4", "channel"])
+def test_order_of_axes_in_memory_does_not_matter(structure: str | None) -> None:
+    x = torch.randn(4, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(8, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.Flatten(), nn.Linear(32, 2)
+        )
+        model = model.to(memory_format=order)
+        pruner = DynamicPruner(model, 0.5, structure=structure, example_input=x, schedule="one-shot")
+        optimizer = sgd(model)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+            pruner.step()
+        assert model[0].weight.is_contiguous(memory_format=order)
+        results.append(pruner.masks())
+    assert all(torch.equal(mask, results[1][name]) for name, mask in results[0].items())
+
+
 # ---- What surrounds a network --------------------------------------------------------------------
 
 
@@ -540,6 +562,7 @@ def test_missing_gradients_are_reported() -> None:
         ({"structure": "rows"}, "structure"),
         ({"structure": "2:4"}, "'2:4' makes it 0.5, not 0.9"),
         ({"structure": "1:7", "sparsity": 6 / 7}, "no layer"),
+        ({"structure": "1:3", "sparsity": 2 / 3, "scope": {"0": 0.5}}, "scope"),
         ({"structure": "channel"}, "example_input"),
         ({"begin": 5, "end": 5}, "begin, end"),
         ({"end": None}, "begin, end"),

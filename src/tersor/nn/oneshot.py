@@ -98,7 +98,7 @@ def prune_oneshot_(
     shares = dict(sparsity) if isinstance(sparsity, Mapping) else dict.fromkeys(layers, sparsity)
     for name, share in shares.items():
         check_share("sparsity", share)
-        if structure is not None and share != 1 - n / m:
+        if structure is not None and not math.isclose(share, 1 - n / m):
             raise ValueError(f"sparsity: {structure!r} makes it {1 - n / m}, not {share}")
         if not layers[name].weight.isfinite().all():
             raise ValueError(f"{name!r} has weights that are not finite")

@@ -197,8 +197,8 @@ class DynamicPruner:
     regrow : bool or {"surgery", "gradient"}
         Whether dropped weights may come back. "surgery", the same as True: each goes on being
         trained out of sight, with the gradient that it would have, and returns with the value it has by then
-        once it is worth more than another. "gradient": at each choice the least important are
-        exchanged for those with the largest gradient, which start from zero.
+        once it is worth more than another; channels return with the weights they had. "gradient": at each
+        choice the least important are exchanged for those with the largest gradient, which start from zero.
     margin : float
         How much more a dropped weight must be worth than a kept one to take its place, so that few
         change back and forth; with "surgery".
@@ -216,6 +216,8 @@ class DynamicPruner:
         Names of layers to leave alone.
     example_input : tensor or tuple, optional
         Arguments for the model, whose shapes "channel" needs to find out which layers depend on each other.
+    process_group : torch.distributed.ProcessGroup, optional
+        Whose processes choose alike; that of the model if it is a `DistributedDataParallel`.
 
     Raises
     ------
@@ -347,8 +349,10 @@ class DynamicPruner:
         """Which sets of units compete, and how much of each is to go."""
         if isinstance(self._units, _Pattern):
             share = 1 - self._units.n / self._units.m
-            if sparsity != share:
+            if not math.isclose(sparsity, share):
                 raise ValueError(f"sparsity: {self._structure!r} makes it {share}, not {sparsity}")
+            if isinstance(scope, Mapping):
+                raise ValueError(f"scope: {self._structure!r} gives all layers the same share")
         names = self._units.names
         check_share("sparsity", sparsity)
         if isinstance(scope, Mapping):
@@ -457,7 +461,10 @@ class DynamicPruner:
             if not score.isfinite().all():
                 raise ValueError(f"{masked.name!r} has weights or scores that are not finite")
         # Copies, and where `tersor.prune` can read them.
-        scores = [s.to("cpu", copy=True) for s in self._units.scores([s.float() for s in scores])]
+        scores = [
+            s.to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for s in self._units.scores([s.float() for s in scores])
+        ]
         if self._group is not None:
             flat = torch.cat([s.flatten() for s in scores]).to(self._masked[0].kept.device)
             dist.all_reduce(flat, group=self._group)
