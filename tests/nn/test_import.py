@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-import tersor.nn  # noqa: E402
+import tersor.nn
 
 
 def run(program: str) -> str:
