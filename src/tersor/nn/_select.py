@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .. import prune
 
 PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def smallest(scores: Sequence[Tensor], n: int) -> list[Tensor]:
-    """Mark the n lowest of all scores, none of which is negative; of equal ones those that come first."""
-    if n <= 0:
-        return [torch.zeros_like(s, dtype=torch.bool) for s in scores]
-    flat = torch.cat([s.flatten() for s in scores])
-    threshold = flat.kthvalue(n).values
-    marks = [s < threshold for s in scores]
-    ties = n - sum(int(m.sum()) for m in marks)
-    for mark, s in zip(marks, scores, strict=True):
-        if ties:
-            equal = (s == threshold).flatten().nonzero().flatten()[:ties]
-            mark.view(-1)[equal] = True
-            ties -= len(equal)
-    return marks
+def without_lowest(scores: Sequence[Tensor], n: int) -> list[Tensor]:
+    """Mark all but the n lowest of the scores of several tensors; of equal ones the first are kept."""
+    sparsity = n / max(sum(score.numel() for score in scores), 1)
+    kept: list[Tensor] = prune.mask(list(scores), sparsity, importance=list(scores))
+    return kept
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -39,7 +32,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 def prunable_layers(
     model: nn.Module, wanted: Callable[[str], bool] = lambda name: True
-) -> Iterator[tuple[str, nn.Module]]:
+) -> Iterator[tuple[str, Any]]:
     """Name the layers whose weights can be pruned: each weight once, none that is frozen.
 
     Raises
@@ -61,6 +54,22 @@ def prunable_layers(
             yield name, module
 
 
-def n_inputs(layer: nn.Module) -> int:
+def n_inputs(layer: Any) -> int:
     """Count the inputs that an output of a layer reads, or the channels of them."""
-    return int(getattr(layer, "weight").shape[1])  # noqa: B009 - a module's attributes have no types
+    return int(layer.weight.shape[1])
+
+
+def check_share(name: str, share: float) -> None:
+    """Raise `ValueError` unless 0 <= share <= 1."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name}: {share} is not between 0 and 1")
+
+
+def parse_pattern(structure: str | None) -> tuple[int, int]:
+    """Read "n:m", where n of m are kept; without a structure each weight is a group of its own."""
+    if structure is None:
+        return 1, 1
+    n, colon, m = structure.partition(":")
+    if not (colon and n.isdecimal() and m.isdecimal() and 0 < int(n) < int(m)):
+        raise ValueError(f"structure: {structure!r} is neither 'n:m' with 0 < n < m nor 'channel'")
+    return int(n), int(m)

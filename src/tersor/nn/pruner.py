@@ -11,7 +11,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
-from ._select import n_inputs, prunable_layers, smallest, unwrap
+from .. import prune
+from ._select import (
+    check_share,
+    n_inputs,
+    parse_pattern,
+    prunable_layers,
+    unwrap,
+    without_lowest,
+)
 from .structured import Channels
 
 __all__ = ["DynamicPruner", "PruneByThreshold"]
@@ -24,10 +32,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 IMPORTANCES = ("magnitude", "gradient", "taylor", "movement")
 REGROWTHS = ("surgery", "gradient")
 
-# Below every score of a weight that is there, above that of one that is not.
-_LEAST = torch.finfo(torch.float32).tiny
-_MOST = torch.finfo(torch.float32).max
-
 
 class _Masked:
     """A tensor of a network, which of it is kept, and what is remembered of it."""
@@ -36,7 +40,8 @@ class _Masked:
         self.name = name
         self.module = module
         self.attribute = attribute
-        self.dropped = torch.zeros_like(self.tensor, dtype=torch.bool)
+        # Ones and zeros of the tensor's own type: a product with them is ten times as fast as masked_fill_.
+        self.kept = torch.ones_like(self.tensor)
         self.hidden: Tensor | None = None  # what the dropped weights would be; elsewhere meaningless
         self.score: Tensor | None = None  # collected since the last choice, or since ever
 
@@ -51,33 +56,30 @@ class _Masked:
         gradient: Tensor | None = getattr(self.module, self.attribute).grad
         return gradient
 
-    def to_its_device(self) -> None:
-        device = self.tensor.device
-        if self.dropped.device != device:
-            self.dropped = self.dropped.to(device)
-            self.hidden = None if self.hidden is None else self.hidden.to(device)
-            self.score = None if self.score is None else self.score.to(device)
-
     def hold(self) -> None:
         """Make the dropped weights zero again, and remember where they wanted to go."""
         tensor = self.tensor
+        if self.kept.device != tensor.device or self.kept.dtype != tensor.dtype:
+            self.kept = self.kept.to(tensor)
+            self.hidden = None if self.hidden is None else self.hidden.to(tensor.device)
+            self.score = None if self.score is None else self.score.to(tensor.device)
         if self.hidden is not None:
             self.hidden.add_(tensor)
-        tensor.masked_fill_(self.dropped, 0)
+        tensor.mul_(self.kept)
 
     def dense(self) -> Tensor:
         """The weights with the hidden ones in their places."""
         tensor = self.tensor.float()
-        return tensor if self.hidden is None else torch.where(self.dropped, self.hidden, tensor)
+        return tensor if self.hidden is None else torch.lerp(self.hidden, tensor, self.kept.float())
 
-    def set_dropped(self, dropped: Tensor) -> None:
+    def set_kept(self, kept: Tensor) -> None:
         """Exchange the mask; what comes back does so from hiding, else from zero."""
         tensor = self.tensor
         if self.hidden is not None:
             self.hidden.copy_(self.dense())
             tensor.copy_(self.hidden)
-        self.dropped.copy_(dropped)
-        tensor.masked_fill_(self.dropped, 0)
+        self.kept.copy_(kept)
+        tensor.masked_fill_(~kept, 0)
 
 
 class _Weights:
@@ -91,9 +93,9 @@ class _Weights:
         """Scores of the units, from those of the weights."""
         return scores
 
-    def masks(self, dropped: list[Tensor]) -> list[Tensor]:
+    def masks(self, kept: list[Tensor]) -> list[Tensor]:
         """Marks of weights, from those of units."""
-        return dropped
+        return kept
 
     def protect(self, scores: list[Tensor]) -> None:
         """Raise the scores of units that must not be dropped."""
@@ -110,14 +112,12 @@ class _Pattern(_Weights):
         # Neighbours are inputs, which convolutions have in their second axis.
         return [s.movedim(1, -1).contiguous() for s in scores]
 
-    def masks(self, dropped: list[Tensor]) -> list[Tensor]:
-        return [d.movedim(-1, 1) for d in dropped]
+    def masks(self, kept: list[Tensor]) -> list[Tensor]:
+        return [k.movedim(-1, 1) for k in kept]
 
     def protect(self, scores: list[Tensor]) -> None:
         for score in scores:
-            groups = score.view(-1, self.m)
-            best = groups.topk(self.n, dim=1).indices
-            groups.scatter_(1, best, _MOST)
+            score[prune.mask(score, n=self.n, m=self.m, importance=score)] = math.inf
 
 
 class _Channels:
@@ -146,24 +146,24 @@ class _Channels:
             count.index_add_(0, at, count.new_full((len(at),), score.shape[1]))
         mean = total / count.clamp_min(1)
         sets = [mean[members.to(device)] for members in self.members]
-        return [s / s.abs().mean().clamp_min(_LEAST) for s in sets]
+        return [s / s.abs().mean().clamp_min(torch.finfo(s.dtype).tiny) for s in sets]
 
-    def masks(self, dropped: list[Tensor]) -> list[Tensor]:
-        masks = self.channels.masks(self._keep(dropped))
-        return [~masks[key] for key in self.keys]
+    def masks(self, kept: list[Tensor]) -> list[Tensor]:
+        masks = self.channels.masks(self._flags(kept))
+        return [masks[key] for key in self.keys]
 
-    def _keep(self, dropped: list[Tensor]) -> Tensor:
-        keep = torch.ones(self.channels.n, dtype=torch.bool, device=dropped[0].device)
-        for members, drop in zip(self.members, dropped, strict=True):
-            keep[members.to(drop.device)] = ~drop
-        return keep
+    def _flags(self, kept: list[Tensor]) -> Tensor:
+        flags = torch.ones(self.channels.n, dtype=torch.bool)
+        for members, keep in zip(self.members, kept, strict=True):
+            flags[members] = keep
+        return flags
 
     def protect(self, scores: list[Tensor]) -> None:
         pass
 
-    def shrink_(self, dropped: list[Tensor]) -> None:
+    def shrink_(self, kept: list[Tensor]) -> None:
         """Take the dropped channels out of the network."""
-        self.channels.shrink_(self._keep(dropped))
+        self.channels.shrink_(self._flags(kept))
 
 
 class DynamicPruner:
@@ -197,8 +197,8 @@ class DynamicPruner:
     regrow : bool or {"surgery", "gradient"}
         Whether dropped weights may come back. "surgery", the same as True: each goes on being
         trained out of sight, with the gradient that it would have, and returns with the value it has by then
-        once it is worth more than another. "gradient": at each choice the least important are
-        exchanged for those with the largest gradient, which start from zero.
+        once it is worth more than another; channels return with the weights they had. "gradient": at each
+        choice the least important are exchanged for those with the largest gradient, which start from zero.
     margin : float
         How much more a dropped weight must be worth than a kept one to take its place, so that few
         change back and forth; with "surgery".
@@ -216,6 +216,8 @@ class DynamicPruner:
         Names of layers to leave alone.
     example_input : tensor or tuple, optional
         Arguments for the model, whose shapes "channel" needs to find out which layers depend on each other.
+    process_group : torch.distributed.ProcessGroup, optional
+        Whose processes choose alike; that of the model if it is a `DistributedDataParallel`.
 
     Raises
     ------
@@ -226,7 +228,7 @@ class DynamicPruner:
     -----
     Weights are plain parameters all the time, so that optimizers, `state_dict`, autocast and compiled models
     see nothing unusual; momentum may move a dropped weight, and `step` moves it back. Of equal scores
-    the first are dropped, so that the processes of a distributed job choose alike; their scores are averaged.
+    the first are kept. The processes of a distributed job choose alike, by the mean of their scores.
     A step whose gradients are not finite, which a `GradScaler` skips, is not scored.
 
     References
@@ -290,8 +292,8 @@ class DynamicPruner:
             raise ValueError(f"begin, end: 0 <= begin < end, but they are {begin} and {end}")
         if frequency < 1 or min_keep < 0 or margin < 0:
             raise ValueError("frequency must be at least 1, min_keep and margin not negative")
-        _check_share("exchange", exchange)
-        _check_share("initial", initial)
+        check_share("exchange", exchange)
+        check_share("initial", initial)
         self._schedule = schedule if callable(schedule) else SCHEDULES[schedule]
         self._importance = importance
         self._regrow = regrow
@@ -305,8 +307,8 @@ class DynamicPruner:
         self._due = False
         self._finalized = False
         self._units = self._find_units(structure, set(exclude), example_input)
-        self._dropped = [
-            torch.zeros_like(s, dtype=torch.bool)
+        self._kept = [
+            torch.ones(s.shape, dtype=torch.bool)
             for s in self._units.scores([m.tensor.float() for m in self._masked])
         ]
         self._pools = self._find_pools(sparsity, scope)
@@ -347,15 +349,17 @@ class DynamicPruner:
         """Which sets of units compete, and how much of each is to go."""
         if isinstance(self._units, _Pattern):
             share = 1 - self._units.n / self._units.m
-            if sparsity != share:
+            if not math.isclose(sparsity, share):
                 raise ValueError(f"sparsity: {self._structure!r} makes it {share}, not {sparsity}")
+            if isinstance(scope, Mapping):
+                raise ValueError(f"scope: {self._structure!r} gives all layers the same share")
         names = self._units.names
-        _check_share("sparsity", sparsity)
+        check_share("sparsity", sparsity)
         if isinstance(scope, Mapping):
             if unknown := sorted(scope.keys() - set(names)):
                 raise ValueError(f"scope: {unknown[0]!r} is no layer to prune; those are {', '.join(names)}")
             for name, share in scope.items():
-                _check_share(f"scope[{name!r}]", share)
+                check_share(f"scope[{name!r}]", share)
             return [([i], scope.get(name, sparsity)) for i, name in enumerate(names)]
         if scope == "layer":
             return [([i], sparsity) for i in range(len(names))]
@@ -388,7 +392,6 @@ class DynamicPruner:
         chooses = passed >= 0 and self._steps < self._end and passed % self._frequency == 0
         self._due |= chooses or self._steps == self._end
         for masked in self._masked:
-            masked.to_its_device()
             masked.hold()
         finite = True
         if self._due or self._steps < self._end:
@@ -430,24 +433,23 @@ class DynamicPruner:
         scores = self._unit_scores([m.dense().abs_() if m.score is None else m.score for m in self._masked])
         growth = None
         if self._regrow == "gradient":
-            growth = self._unit_scores(
-                [torch.zeros_like(m.tensor) if (g := m.gradient) is None else g.abs() for m in self._masked]
-            )
-        dropped = list(self._dropped)
+            gradients = [(m, m.gradient) for m in self._masked]
+            growth = self._unit_scores([m.kept * 0 if g is None else g.abs() for m, g in gradients])
         for members, share in self._pools:
             initial = min(self._initial, share)
             n = sum(self._units.sizes[i] for i in members)
             n_drop = round((initial + (share - initial) * part) * n)
             chosen = self._choose_among(
                 [scores[i] for i in members],
-                [dropped[i] for i in members],
+                [self._kept[i] for i in members],
                 n_drop,
                 progress,
                 None if growth is None else [growth[i] for i in members],
             )
-            for i, drop in zip(members, chosen, strict=True):
-                dropped[i] = drop
-        self._set_dropped(dropped)
+            for i, kept in zip(members, chosen, strict=True):
+                self._kept[i] = kept
+        for masked, kept in zip(self._masked, self._units.masks(self._kept), strict=True):
+            masked.set_kept(kept.to(masked.kept.device))
         if self._importance in ("gradient", "taylor"):
             for masked in self._masked:
                 if masked.score is not None:
@@ -458,70 +460,67 @@ class DynamicPruner:
         for masked, score in zip(self._masked, scores, strict=True):
             if not score.isfinite().all():
                 raise ValueError(f"{masked.name!r} has weights or scores that are not finite")
-        scores = [s.clone() for s in self._units.scores([s.float() for s in scores])]
+        # Copies, and where `tersor.prune` can read them.
+        scores = [
+            s.to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for s in self._units.scores([s.float() for s in scores])
+        ]
         if self._group is not None:
-            flat = torch.cat([s.flatten() for s in scores])
+            flat = torch.cat([s.flatten() for s in scores]).to(self._masked[0].kept.device)
             dist.all_reduce(flat, group=self._group)
             flat /= dist.get_world_size(self._group)
-            parts = flat.split([s.numel() for s in scores])
+            parts = flat.cpu().split([s.numel() for s in scores])
             scores = [part.view(s.shape) for part, s in zip(parts, scores, strict=True)]
         return scores
 
     def _choose_among(
         self,
         scores: list[Tensor],
-        dropped: list[Tensor],
+        kept: list[Tensor],
         n_drop: int,
         progress: float,
         growth: list[Tensor] | None,
     ) -> list[Tensor]:
-        """Mark the units to drop among those that compete."""
-        n = sum(s.numel() for s in scores)
-        n_dropped = sum(int(d.sum()) for d in dropped)
-        lowest = min(float(s.min()) for s in scores if s.numel())
-        for s, d in zip(scores, dropped, strict=True):
-            if lowest < 0:
-                s -= lowest
+        """Mark the units to keep among those that compete."""
+        for score, keep in zip(scores, kept, strict=True):
             if self._regrow == "surgery":
-                s[~d] *= 1 + self._margin
+                score.addcmul_(score.abs(), keep.to(score), value=self._margin)
             else:
-                s.clamp_min_(_LEAST).masked_fill_(d, 0)
-            best = s.view(-1).topk(min(self._min_keep, s.numel())).indices
-            s.view(-1)[best] = _MOST
+                score.masked_fill_(~keep, -math.inf)
+            best = score.view(-1).topk(min(self._min_keep, score.numel())).indices
+            score.view(-1)[best] = math.inf
         self._units.protect(scores)
         if self._regrow == "surgery":
-            return smallest(scores, n_drop)
-        n_drop = max(n_drop, n_dropped) if not self._regrow else n_drop
+            return without_lowest(scores, n_drop)
+        n_dropped = sum(int((~keep).sum()) for keep in kept)
         if growth is None:
-            return smallest(scores, n_drop)
-        share = self._exchange * (1 + math.cos(math.pi * progress)) / 2
-        room = n - sum(min(self._min_keep, s.numel()) for s in scores)
-        first = smallest(scores, min(max(n_drop + round(share * (n - n_drop)), n_dropped), room))
-        for g, drop in zip(growth, first, strict=True):
-            g.masked_fill_(~drop, _MOST)
-        return smallest(growth, n_drop)
-
-    def _set_dropped(self, dropped: list[Tensor]) -> None:
-        self._dropped = dropped
-        for masked, mask in zip(self._masked, self._units.masks(dropped), strict=True):
-            masked.set_dropped(mask)
+            return without_lowest(scores, max(n_drop, n_dropped))
+        n = sum(score.numel() for score in scores)
+        exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
+        room = n - sum(min(self._min_keep, score.numel()) for score in scores)
+        for gradient, keep in zip(
+            growth, without_lowest(scores, min(max(n_drop + exchange, n_dropped), room)), strict=True
+        ):
+            gradient[keep] = math.inf
+        return without_lowest(growth, n_drop)
 
     # ---- What came of it --------------------------------------------------------------------
 
     def sparsity(self) -> float:
         """Share of the weights, or channels, that are dropped now."""
-        return sum(int(d.sum()) for d in self._dropped) / sum(self._units.sizes)
+        n = sum(self._units.sizes)
+        return (n - sum(int(kept.sum()) for kept in self._kept)) / n
 
     def layer_sparsities(self) -> dict[str, float]:
         """The same for each layer, or for each set of layers whose channels belong together."""
         return {
-            name: int(d.sum()) / size
-            for name, d, size in zip(self._units.names, self._dropped, self._units.sizes, strict=True)
+            name: int((~kept).sum()) / kept.numel()
+            for name, kept in zip(self._units.names, self._kept, strict=True)
         }
 
     def masks(self) -> dict[str, Tensor]:
         """Copies of the masks: true where a tensor of the model, named after its layer, is kept."""
-        return {masked.name: ~masked.dropped for masked in self._masked}
+        return {masked.name: masked.kept != 0 for masked in self._masked}
 
     @torch.no_grad()
     def finalize(self) -> None:
@@ -542,12 +541,11 @@ class DynamicPruner:
         if self._finalized:
             return
         for masked in self._masked:
-            masked.to_its_device()
-            masked.hold()
             masked.hidden = masked.score = None
+            masked.set_kept(masked.kept != 0)  # a product with zero may be negative
         self._finalized = True
         if isinstance(self._units, _Channels):
-            self._units.shrink_(self._dropped)
+            self._units.shrink_(self._kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs to go on, in tensors and numbers."""
@@ -555,7 +553,7 @@ class DynamicPruner:
             "settings": self._settings(),
             "steps": self._steps,
             "due": self._due,
-            "dropped": dict(zip(self._units.names, self._dropped, strict=True)),
+            "kept": dict(zip(self._units.names, self._kept, strict=True)),
             "hidden": {m.name: m.hidden for m in self._masked if m.hidden is not None},
             "score": {m.name: m.score for m in self._masked if m.score is not None},
         }
@@ -575,30 +573,15 @@ class DynamicPruner:
         if state["settings"] != self._settings():
             raise ValueError(f"the state has the settings {state['settings']}, not {self._settings()}")
         mine = self.state_dict()
-        for kind in ("dropped", "hidden", "score"):
+        for kind in ("kept", "hidden", "score"):
             if {k: v.shape for k, v in mine[kind].items()} != {k: v.shape for k, v in state[kind].items()}:
                 raise ValueError("the state belongs to another model")
             for name, tensor in mine[kind].items():
                 tensor.copy_(state[kind][name])
         self._steps, self._due = state["steps"], state["due"]
-        for masked, mask in zip(self._masked, self._units.masks(self._dropped), strict=True):
-            masked.dropped.copy_(mask)
-            masked.tensor.masked_fill_(masked.dropped, 0)
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ValueError(f"{name}: {share} is not between 0 and 1")
-
-
-def parse_pattern(structure: str | None) -> tuple[int, int]:
-    """Read "n:m", where n of m are kept; without a structure each weight is a group of its own."""
-    if structure is None:
-        return 1, 1
-    n, colon, m = structure.partition(":")
-    if not (colon and n.isdecimal() and m.isdecimal() and 0 < int(n) < int(m)):
-        raise ValueError(f"structure: {structure!r} is neither 'n:m' with 0 < n < m nor 'channel'")
-    return int(n), int(m)
+        for masked, kept in zip(self._masked, self._units.masks(self._kept), strict=True):
+            masked.kept.copy_(kept)
+            masked.tensor.masked_fill_(~kept.to(masked.kept.device), 0)
 
 
 class PruneByThreshold(BasePruningMethod):
@@ -624,7 +607,7 @@ class PruneByThreshold(BasePruningMethod):
 
     def __init__(self, amount: float) -> None:
         if isinstance(amount, float):
-            _check_share("amount", amount)
+            check_share("amount", amount)
         elif amount < 0:
             raise ValueError(f"amount: {amount} is negative")
         self.amount = amount
@@ -634,5 +617,5 @@ class PruneByThreshold(BasePruningMethod):
         n = round(self.amount * t.numel()) if isinstance(self.amount, float) else self.amount
         if n > t.numel():
             raise ValueError(f"amount: {n} is more than the {t.numel()} weights that are left")
-        (drop,) = smallest([t.detach().abs().float()], n)
-        return default_mask.clone().masked_fill_(drop, 0)
+        (kept,) = without_lowest([t.detach().abs().float().cpu()], n)
+        return default_mask * kept.to(default_mask)

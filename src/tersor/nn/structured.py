@@ -397,7 +397,42 @@ def _shared_parameters(model: nn.Module) -> set[nn.Parameter]:
 
 
 def shrink_(model: nn.Module, example_input: Any) -> int:
-    """Remove the channels that no layer reads: whose weights in all that follow are zero."""
+    """Take out of a network the channels that no layer reads: what it computes stays the same.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place: layers get new, smaller parameters, so optimizers have to be made anew.
+    example_input : tensor or tuple
+        Arguments to run it with once, for the shapes.
+
+    Returns
+    -------
+    int
+        How many channels are gone.
+
+    Raises
+    ------
+    ValueError
+        If `torch.fx` cannot trace the network.
+
+    Notes
+    -----
+    A channel is not read if all weights that multiply it are zero, in every layer that it reaches. One
+    channel of each layer stays in any case. Kept whole are channels that reach the network's result or a
+    function that this module does not know, those that a frozen or shared parameter makes or reads, and
+    those of grouped convolutions that are not depthwise.
+
+    Examples
+    --------
+    >>> import torch, tersor.nn
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> _ = torch.nn.init.zeros_(model[2].weight[:, 3:5].detach())
+    >>> tersor.nn.shrink_(model, torch.zeros(1, 4))
+    2
+    >>> model[0]
+    Linear(in_features=4, out_features=6, bias=True)
+    """
     model = unwrap(model)
     channels = Channels(model, example_input)
     keep = torch.zeros(channels.n + 1, dtype=torch.bool)
