@@ -74,7 +74,7 @@ def device_of(network: nn.Module) -> torch.device:
 
 def find_layer(network: nn.Module, name: str, role: str) -> nn.Module:
     """Look up a layer by its name in ``named_modules``."""
-    layers = dict(network.named_modules())
+    layers: dict[str, nn.Module] = dict(network.named_modules())
     if name in layers and name:
         return layers[name]
     close = difflib.get_close_matches(name, [n for n in layers if n], 3, 0.3)
@@ -121,7 +121,7 @@ def first_tensor(output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
-        raise TypeError(f"a tensor, a tuple that begins with one, or an object with .logits: not {type(output)}")
+        raise TypeError(f"a network must return a tensor, a tuple of tensors, or .logits, not {type(output)}")
     return output
 
 

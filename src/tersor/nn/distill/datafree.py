@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ from ._training import (
     OptimizerFactory,
     Path,
     SchedulerFactory,
-    Taps,
     call,
     check_apart,
     check_finite,
     check_frozen,
     device_of,
+    find_layer,
+    first_tensor,
     frozen,
     load_checkpoint,
     make_optimizer,
@@ -161,7 +163,7 @@ class DataFreeDistiller:
         if not any(self.weights.values()):
             raise ValueError("all of the generator's losses have weight 0")
         if batch_norm and not any(isinstance(m, _BATCH_NORMS) for m in teacher.modules()):
-            raise ValueError("batch_norm matches statistics of BatchNorm layers, of which the teacher has none")
+            raise ValueError("batch_norm needs a teacher with BatchNorm layers")
         self.teacher = teacher
         self.student = student
         self.generator = generator
@@ -225,9 +227,7 @@ class DataFreeDistiller:
             stack.enter_context(frozen(self.teacher))
             stack.enter_context(training_mode(self.student, True))
             stack.enter_context(training_mode(self.generator, True))
-            probe = stack.enter_context(
-                _Probe(self.teacher, self.features, bool(self.weights["activation"]), bool(self.weights["batch_norm"]))
-            )
+            probe = stack.enter_context(_Probe(self.teacher, self.features, self.weights))
             while self.step < steps:
                 check_frozen(self.teacher)
                 self.step += 1
@@ -236,7 +236,8 @@ class DataFreeDistiller:
                     folder = FilePath(self.samples)
                     folder.mkdir(parents=True, exist_ok=True)
                     save_image_grid(self._latest[:64], folder / f"step-{self.step:06}.png")
-                if self.checkpoint is not None and (self.step % self.checkpoint_every == 0 or self.step == steps):
+                due = self.step % self.checkpoint_every == 0 or self.step == steps
+                if self.checkpoint is not None and due:
                     save_checkpoint(self.checkpoint, self._state())
                 if self.progress is not None:
                     self.progress(reports[-1])
@@ -249,7 +250,8 @@ class DataFreeDistiller:
             images, answers, terms = self._improve_generator(probe)
         loss = self._teach(images, answers)
         for _ in range(self.student_steps - 1):
-            loss = self._teach(*(self._memory.draw(self.batch_size) if self._memory.size else (images, answers)))
+            again = self._memory.draw(self.batch_size) if self._memory.size else (images, answers)
+            loss = self._teach(*again)
         for scheduler in self._schedulers:
             scheduler.step()
         self._latest = images
@@ -271,7 +273,7 @@ class DataFreeDistiller:
         for name, value in values.items():
             check_finite(value, f"the generator's loss {name!r}", f"step {self.step}")
         self.generator_optimizer.zero_grad()
-        torch.stack([self.weights[name] * term for name, term in terms.items()]).sum().backward()
+        torch.stack([self.weights[name] * term for name, term in terms.items()]).sum().backward()  # type: ignore[no-untyped-call]
         self.generator_optimizer.step()
         images, answers = images.detach(), answers.detach()
         self._memory.add(images, answers)
@@ -337,7 +339,8 @@ class DataFreeDistiller:
         state = load_checkpoint(path, type(self).__name__)
         self.student.load_state_dict(state["student"])
         self.generator.load_state_dict(state["generator"])
-        for optimizer, saved in zip((self.optimizer, self.generator_optimizer), state["optimizers"], strict=True):
+        optimizers = self.optimizer, self.generator_optimizer
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for scheduler, saved in zip(self._schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
@@ -349,30 +352,36 @@ class DataFreeDistiller:
 class _Probe:
     """Looks into the teacher during a forward pass: its features, and what comes before each BatchNorm."""
 
-    def __init__(self, teacher: nn.Module, layer: str | None, features: bool, statistics: bool) -> None:
+    def __init__(self, teacher: nn.Module, layer: str | None, weights: Mapping[str, float]) -> None:
         self.features: Tensor
-        self._taps = Taps(teacher, [layer] if layer is not None and features else [], "teacher")
-        self._layer = layer
-        linear = [m for m in teacher.modules() if isinstance(m, nn.Linear)]
-        if features and layer is None and not linear:
-            raise ValueError("features must name a layer: the teacher has no linear layer to look before")
-        self._linear = linear[-1] if features and layer is None else None
-        self._batch_norms = [m for m in teacher.modules() if isinstance(m, _BATCH_NORMS)] if statistics else []
         self._distances: list[Tensor] = []
         self._handles: list[Any] = []
+        self._hook: Callable[[], Any] | None = None
+        if weights["activation"] and layer is not None:
+            named = find_layer(teacher, layer, "teacher")
+            self._hook = partial(named.register_forward_hook, self._see_output)
+        elif weights["activation"]:
+            linear = [m for m in teacher.modules() if isinstance(m, nn.Linear)]
+            if not linear:
+                raise ValueError("features must name a layer: the teacher has no linear layer to look before")
+            self._hook = partial(linear[-1].register_forward_pre_hook, self._see_input)
+        self._batch_norms = [m for m in teacher.modules() if isinstance(m, _BATCH_NORMS)]
+        if not weights["batch_norm"]:
+            self._batch_norms = []
 
     def __enter__(self) -> _Probe:
-        if self._linear is not None:
-            self._handles.append(self._linear.register_forward_pre_hook(self._see_features))
-        for module in self._batch_norms:
-            self._handles.append(module.register_forward_pre_hook(self._see_statistics))
+        hooks = [partial(m.register_forward_pre_hook, self._see_statistics) for m in self._batch_norms]
+        self._handles = [hook() for hook in (self._hook, *hooks) if hook is not None]
         return self
 
     def __exit__(self, *exc: object) -> None:
         for handle in self._handles:
             handle.remove()
 
-    def _see_features(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _see_output(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.features = first_tensor(output)
+
+    def _see_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.features = args[0]
 
     def _see_statistics(self, module: nn.Module, args: tuple[Any, ...]) -> None:

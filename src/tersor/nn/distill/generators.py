@@ -95,7 +95,7 @@ def save_image_grid(images: Tensor, path: str | os.PathLike[str], *, columns: in
     except ImportError as error:
         raise ImportError("saving images needs Pillow: pip install 'tersor[images]'") from error
     if images.dim() != 4 or not images.numel() or columns < 1:
-        raise ValueError(f"a grid needs images of shape [n, channels, height, width], not {tuple(images.shape)}")
+        raise ValueError(f"images must be [n, channels, height, width], not {tuple(images.shape)}")
     images = images.detach().float().cpu()
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)

@@ -102,9 +102,9 @@ class KDLoss(_LabelledLoss):
 
     Notes
     -----
-    ``(1 - alpha) CE(student, labels) + alpha T^2 KL(softmax(teacher / T) || softmax(student / T))``. T^2 keeps
-    the gradients of the second part at the size of the first's whatever T is. Labels may be class numbers or
-    probabilities.
+    ``(1 - alpha) CE(student, labels) + alpha T^2 KL(softmax(teacher / T) || softmax(student / T))``. T^2
+    keeps the gradients of the second part at the size of the first's whatever T is. Labels may be class
+    numbers or probabilities.
 
     References
     ----------
@@ -307,7 +307,8 @@ class MultiTeacherLoss(_OutputLoss):
         teachers = teacher.unbind(1)
         weights = self._weights(teachers, labels)
         losses = torch.stack([self.loss(student, t, labels) for t in teachers])
-        return self._reduce((weights.reshape(*weights.shape, *[1] * (losses.dim() - weights.dim())) * losses).sum(0))
+        weights = weights[(...,) + (None,) * (losses.dim() - weights.dim())]
+        return self._reduce((weights * losses).sum(0))
 
     def _weights(self, teachers: Sequence[Tensor], labels: Tensor | None) -> Tensor:
         """One weight for each teacher, or for each teacher and sample."""
@@ -398,8 +399,8 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
     """Average-pool images and volumes to the height and width of another."""
     if x.dim() < 4 or x.shape[2:] == like.shape[2:]:
         return x
-    pool = {4: F.adaptive_avg_pool2d, 5: F.adaptive_avg_pool3d}[x.dim()]
-    return pool(x, like.shape[2:])
+    pool = F.adaptive_avg_pool2d if x.dim() == 4 else F.adaptive_avg_pool3d
+    return pool(x, list(like.shape[2:]))
 
 
 class AttentionLoss(nn.Module):
