@@ -230,6 +230,7 @@ class Distiller:
         self._trainee = _Trainee(student, loss or KDLoss(), self.hints)
         self._taps = Taps(teacher or nn.Module(), [h.teacher for h in self.hints], "teacher")
         self._cache = None if cache is None else OutputCache(cache, teacher)
+        self._n_asked = 0
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=amp == torch.float16)
 
     def fit(self, loader: Iterable[Any], epochs: int = 1, *, resume: bool = False) -> list[EpochReport]:

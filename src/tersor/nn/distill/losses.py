@@ -399,8 +399,7 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
     """Average-pool images and volumes to the height and width of another."""
     if x.dim() < 4 or x.shape[2:] == like.shape[2:]:
         return x
-    pool = F.adaptive_avg_pool2d if x.dim() == 4 else F.adaptive_avg_pool3d
-    return pool(x, list(like.shape[2:]))
+    return F.interpolate(x, like.shape[2:], mode="area")
 
 
 class AttentionLoss(nn.Module):

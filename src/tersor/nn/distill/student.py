@@ -341,13 +341,11 @@ class _Plan:
 
     def _after(self, node: fx.Node, module: nn.Module, before: _Layout, n_out: int) -> _Layout:
         """The output of a layer that is met for the first time."""
+        if isinstance(module, _NORMS):
+            self._need_multiple(before, getattr(module, "num_groups", 1), node)
+            return before
         groups = getattr(module, "groups", 1)
-        if isinstance(module, nn.GroupNorm):
-            self._need_multiple(before, module.num_groups, node)
-            return before
-        if not isinstance(module, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)):
-            return before
-        if groups == module.in_channels if groups > 1 else False:
+        if groups > 1 and groups == getattr(module, "in_channels", None):  # each channel on its own
             return before._replace(repeat=(before.repeat or 1) * n_out // groups)
         after = self._variable(n_out)
         if groups > 1:
