@@ -46,7 +46,9 @@ def make_teacher(seed: int = 0) -> nn.Sequential:
 
 def make_student(seed: int = 1) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.2), nn.ReLU(), nn.Linear(6, N_CLASSES))
+    return nn.Sequential(
+        nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Dropout(0.2), nn.ReLU(), nn.Linear(6, N_CLASSES)
+    )
 
 
 X = torch.randn(96, 8, generator=torch.Generator().manual_seed(0))
@@ -173,7 +175,7 @@ def test_batches_may_be_tensors_pairs_or_mappings() -> None:
 
 
 def test_labels_are_needed_only_where_the_loss_needs_them() -> None:
-    with pytest.raises(ValueError, match="the batch has no labels, which are needed because alpha is 0.9"):
+    with pytest.raises(ValueError, match=r"the batch has no labels, .* because alpha is 0\.9"):
         Distiller(make_teacher(), make_student()).fit([X])
     with pytest.raises(ValueError, match="no labels"):
         Distiller(make_teacher(), make_student(), loss=DecoupledKDLoss()).fit([X])
@@ -190,7 +192,7 @@ def test_regression() -> None:
 def test_empty_loaders_and_spent_iterators() -> None:
     hint = [Hint("3", "2", FeatureLoss())]
     for hints in ([], hint):
-        with pytest.raises(ValueError, match="the loader has no batches$"):
+        with pytest.raises(ValueError, match=r"the loader has no batches$"):
             Distiller(make_teacher(), make_student(), hints=hints).fit([])
         with pytest.raises(ValueError, match="no batches in epoch 2: an iterator can be read only once"):
             Distiller(make_teacher(), make_student(), hints=hints).fit(iter(batches()), 2)
@@ -585,7 +587,8 @@ options = dict(optimizer=sgd(), checkpoint=folder + "/checkpoint", progress=step
 hints = [Hint("1", "2", FeatureLoss(), 0.0)]
 reports = Distiller(make_teacher(), student, hints=hints, accumulate=2, **options).fit(half, 2)
 cached = plain_student()
-Distiller(make_teacher(), cached, cache=folder + "/outputs", validate=lambda s: float(rank), **options).fit(half, 2)
+options |= dict(cache=folder + "/outputs", validate=lambda s: float(rank))
+Distiller(make_teacher(), cached, **options).fit(half, 2)
 assert len(steps) == (0 if rank else 2 * 2 + 2 * 3), steps
 torch.save([student.state_dict(), cached.state_dict(), tuple(reports[-1])], f"{folder}/{rank}.pt")
 half[1] = (half[1][0] * (1 if rank else float("nan")), half[1][1])

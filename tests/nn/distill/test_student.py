@@ -133,7 +133,11 @@ def test_the_student_is_fresh_and_the_teacher_untouched() -> None:
         assert all(p.requires_grad for p in student.parameters())
         assert not any(m.training for m in student.modules())
         own = dict(student.named_parameters())
-        assert all(own[n].shape != p.shape or not p.equal(own[n]) for n, p in teacher.named_parameters() if n in own and p.dim() > 1)
+        assert all(
+            own[n].shape != p.shape or not p.equal(own[n])
+            for n, p in teacher.named_parameters()
+            if n in own and p.dim() > 1
+        )
     assert all(value.equal(before[name]) for name, value in teacher.state_dict().items())
     assert not any(p.requires_grad for p in teacher.parameters())
 

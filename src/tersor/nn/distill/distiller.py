@@ -164,7 +164,7 @@ class Distiller:
     --------
     >>> teacher, student = nn.Linear(4, 3), nn.Linear(4, 3)
     >>> batches = [torch.randn(16, 4) for _ in range(50)]
-    >>> reports = Distiller(teacher, student, loss=LogitsLoss()).fit(batches, epochs=3)
+    >>> reports = Distiller(teacher, student, loss=KDLoss(alpha=1.0)).fit(batches, epochs=3)
     >>> reports[2].loss < reports[0].loss
     True
     """
