@@ -103,6 +103,16 @@ def test_integers_are_entropy_coded(tmp_path: Path) -> None:
     assert (tmp_path / "q").stat().st_size < 1.03 * entropy + 1000
 
 
+def test_floats_may_have_another_shape(tmp_path: Path) -> None:
+    """A convolution's weight, say, in groups that go across its kernel."""
+    q = quantize.affine(WEIGHT, bits=4, group_size=28)
+    checkpoint.save_file({"w": q}, tmp_path / "q", shapes={"w": (30, 4, 4, 7)})
+    assert np.array_equal(checkpoint.load_file(tmp_path / "q")["w"], q.dequantize().reshape(30, 4, 4, 7))
+    assert same_parts(checkpoint.load_file(tmp_path / "q", dequantize=False)["w"], q)
+    with pytest.raises(ValueError, match="shape"):
+        checkpoint.save_file({"w": q}, tmp_path / "r", shapes={"w": (30, 111)})
+
+
 def test_inspect_names_the_quantization(path: Path) -> None:
     about = {t["name"]: t for t in checkpoint.inspect_file(path)}
     assert about["dense"]["quantization"] is None
@@ -157,6 +167,8 @@ BAD_RECORDS: dict[str, tuple[str, Any]] = {
     "group that does not divide": ("4 bits in groups", with_fields(group_size=27)),
     "group of none": ("4 bits in groups", with_fields(group_size=0)),
     "another shape": ("int8", lambda e: [e[0], [30, 113], *e[2:]]),
+    "array of another size": ("int8", with_fields(shape=[30, 113])),
+    "array of no shape": ("int8", with_fields(shape="30")),
     "huge shape": ("int8", lambda e: [e[0], [2**40, 2**20], *e[2:]]),
     "no levels": ("kmeans", with_fields(levels=0)),
     "257 levels": ("kmeans", with_fields(levels=257)),

@@ -27,10 +27,13 @@ class Quantization(NamedTuple):
     fields: dict[str, Any]
 
     @classmethod
-    def of(cls, array: Any) -> Quantization:
+    def of(cls, array: Any, shape: tuple[int, ...]) -> Quantization:
+        """Describe an array whose floats are to have a shape."""
         kind = next(kind for kind, of_kind in KINDS.items() if isinstance(array, of_kind))
         fields = array.components()[1]
-        return cls(kind, {k: v for k, v in fields.items() if k != "shape" and v is not None})
+        if tuple(fields["shape"]) == shape:
+            del fields["shape"]
+        return cls(kind, {k: v for k, v in fields.items() if v is not None})
 
     @classmethod
     def parse(cls, where: str, kind: Any, fields: Any) -> Quantization:
@@ -43,7 +46,10 @@ class Quantization(NamedTuple):
     def layout(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Name, dtype and shape of the arrays that follow one another in the content."""
         with _named(name):
-            return KINDS[self.kind].component_layout(self._all_fields(shape))
+            fields = self._all_fields(shape)
+            if math.prod(fields["shape"]) != math.prod(shape):
+                raise ValueError(f"an array of shape {fields['shape']} cannot have the shape {list(shape)}")
+            return KINDS[self.kind].component_layout(fields)
 
     def content_size(self, name: str, shape: tuple[int, ...]) -> int:
         return sum(dtype.itemsize * math.prod(part) for dtype, part in self.layout(name, shape).values())
@@ -61,7 +67,10 @@ class Quantization(NamedTuple):
             return KINDS[self.kind].from_components(arrays, self._all_fields(shape))
 
     def _all_fields(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        return {"axis": None, "group_size": None, **self.fields, "shape": shape}
+        fields = {"axis": None, "group_size": None, "shape": list(shape), **self.fields}
+        if not isinstance(fields["shape"], list) or not all(type(n) is int for n in fields["shape"]):
+            raise ValueError("the shape is no list of integers")
+        return fields
 
 
 @contextmanager

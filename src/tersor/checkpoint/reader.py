@@ -167,7 +167,7 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         """Read the bytes of the floats that a quantized tensor stands for."""
         array = self.get_quantized(tensor.name)
         flat = _room(tensor, tensor.nbytes)
-        array.dequantize(out=_to_numpy(flat, tensor, tensor.shape), threads=self._threads)
+        array.dequantize(out=_to_numpy(flat, tensor, array.shape), threads=self._threads)
         return flat
 
     def _decode(self, tensor: Tensor, stored: Tensor, content_size: int) -> NDArray[np.uint8]:

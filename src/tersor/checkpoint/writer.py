@@ -164,6 +164,7 @@ def save_file(
     threads: int | None = None,
     progress: Progress | None = None,
     dtype: str = "F32",
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> None:
     """Save arrays as a compressed model file.
 
@@ -178,6 +179,9 @@ def save_file(
         As for `compress_file`.
     dtype : {"F32", "F16", "BF16"}
         What quantized arrays are for readers that want floats.
+    shapes : mapping of str to tuple of int, optional
+        Shapes that the floats of quantized arrays have, where it is not that of the array: a convolution's
+        weight may be quantized as a matrix.
 
     Raises
     ------
@@ -196,11 +200,16 @@ def save_file(
     if dtype not in QUANTIZED_DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(QUANTIZED_DTYPES)}, not {dtype!r}")
     arrays: dict[str, Any] = {}
-    quantized = {}
+    quantized: dict[str, Quantization] = {}
+    float_shapes: dict[str, tuple[int, ...]] = {}
     for name, array in tensors.items():
         if isinstance(array, tuple(KINDS.values())):
             arrays[name] = array
-            quantized[name] = Quantization.of(array)
+            shape = tuple((shapes or {}).get(name, array.shape))
+            if math.prod(shape) != math.prod(array.shape):
+                raise ValueError(f"tensor {name!r} of shape {array.shape} cannot have the shape {shape}")
+            quantized[name] = Quantization.of(array, shape)
+            float_shapes[name] = shape
         else:
             array = as_numpy(array)
             # ascontiguousarray makes scalars one-dimensional
@@ -214,7 +223,7 @@ def save_file(
     entries, end = [], 0
     # Widest elements first, as safetensors does, so that all are aligned.
     for name in sorted(arrays, key=lambda name: (-DTYPES[dtype_of(name)].bits, name)):
-        shape = tuple(arrays[name].shape)
+        shape = float_shapes.get(name, arrays[name].shape)
         size = math.prod(shape) * DTYPES[dtype_of(name)].bits // 8
         entries.append(Tensor(name, dtype_of(name), shape, end, end + size))
         end += size
