@@ -3,13 +3,13 @@
 
 #include "quantize_internal.h"
 
-static affine_grid grid_of(int bits, int is_symmetric) {
+static affine_grid grid_of(int bits, int is_symmetric, int is_packed) {
     const float n_levels = (float)(1 << bits);
     affine_grid grid = {0, n_levels - 1, 0};
     if (is_symmetric) {
         grid.highest = n_levels / 2 - 1;
         grid.lowest = -grid.highest;
-        grid.flip = bits <= TSR_AFFINE_PACKED_BITS ? 1 << (TSR_AFFINE_PACKED_BITS - 1) : 0x80;
+        grid.flip = is_packed ? 1 << (TSR_AFFINE_PACKED_BITS - 1) : 0x80;
     }
     return grid;
 }
@@ -21,7 +21,7 @@ static double round_double(double x) {
 }
 
 void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits) {
-    const affine_grid grid = grid_of(bits, !zero);
+    const affine_grid grid = grid_of(bits, !zero, 0);
     for (size_t i = 0; i < n; i++) {
         /* Zero is always in the range; one that is upside down is that of no elements. */
         const double low = min[i] < 0 ? min[i] : 0, high = max[i] > 0 ? max[i] : 0;
@@ -110,8 +110,8 @@ static void walk_begin(affine_walk *walk, const tsr_channels *channels, const fl
 size_t tsr_affine_quantize(uint8_t *dst, const void *src, int type, const tsr_channels *channels,
                            const float *scale, const uint8_t *zero, int bits, size_t n_row) {
     const quantize_kernels *const kernels = tsr_quantize_active();
-    const affine_grid grid = grid_of(bits, !zero);
     const int packed = bits <= TSR_AFFINE_PACKED_BITS;
+    const affine_grid grid = grid_of(bits, !zero, packed);
     size_t first = channels->n;
     float buffer[TILE];
     uint8_t bytes[TILE];
@@ -135,8 +135,8 @@ size_t tsr_affine_quantize(uint8_t *dst, const void *src, int type, const tsr_ch
 void tsr_affine_dequantize(void *dst, int type, const uint8_t *src, const tsr_channels *channels, const float *scale,
                            const uint8_t *zero, int bits, size_t n_row) {
     const quantize_kernels *const kernels = tsr_quantize_active();
-    const affine_grid grid = grid_of(bits, !zero);
     const int packed = bits <= TSR_AFFINE_PACKED_BITS;
+    const affine_grid grid = grid_of(bits, !zero, packed);
     float buffer[TILE];
     uint8_t bytes[TILE];
     affine_walk walk;
@@ -173,7 +173,7 @@ static double squared_error(const float *x, const float *y, size_t n) {
 void tsr_affine_error(double *error, const void *src, int type, const tsr_channels *channels, const float *scale,
                       const uint8_t *zero, int bits) {
     const quantize_kernels *const kernels = tsr_quantize_active();
-    const affine_grid grid = grid_of(bits, !zero);
+    const affine_grid grid = grid_of(bits, !zero, 0);
     float buffer[TILE], restored[TILE];
     uint8_t bytes[TILE];
     for (size_t at = 0; at < channels->n;) {

@@ -36,11 +36,35 @@ _NPY_MAGIC = b"\x93NUMPY"
 NPY_HEADER_MAX = 10_000
 
 
+def framework_of(a: Any) -> str:
+    """Name the kind of array: "torch" for a tensor or dtype of torch, else "numpy"."""
+    return "torch" if type(a).__module__.partition(".")[0] == "torch" else "numpy"
+
+
+def from_numpy(a: NDArray[Any], framework: str) -> Any:
+    """View a NumPy array as an array of the kind that `framework_of` names."""
+    if framework == "numpy":
+        return a
+    torch = import_module("torch")
+    if _is_extension(a.dtype):
+        return torch.from_numpy(a.view(f"i{a.itemsize}")).view(getattr(torch, a.dtype.name))
+    return torch.from_numpy(a)
+
+
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """Find NumPy's dtype for what names one: also names of extension types, and dtypes of torch."""
+    name = str(dtype).removeprefix("torch.") if framework_of(dtype) == "torch" else dtype
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return extension_dtype(str(name))
+
+
 def as_numpy(a: Any) -> NDArray[Any]:
     """View an array or CPU torch tensor as a NumPy array, without a copy where that is possible."""
     if isinstance(a, np.ndarray):
         return a
-    if type(a).__module__.partition(".")[0] == "torch":
+    if framework_of(a) == "torch":
         a = a.detach()
         if a.device.type != "cpu":
             raise TypeError(f"the tensor is on {a.device}: move it to the CPU first")
