@@ -46,6 +46,7 @@ def cpu_features():
             "codes": tsr_cpu_path_name(tsr_code_kernel_path()).decode("ascii"),
             "linear": tsr_cpu_path_name(tsr_linear_kernel_path()).decode("ascii"),
             "quantize": tsr_cpu_path_name(tsr_quantize_kernel_path()).decode("ascii"),
+            "codebooks": tsr_cpu_path_name(tsr_codebook_kernel_path()).decode("ascii"),
         },
     }
 

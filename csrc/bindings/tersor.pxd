@@ -27,6 +27,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODE_SYMBOLS_MAX
         TSR_CODE_STRINGS
         TSR_CODE_SLACK
+        TSR_CODEBOOK_LEVELS_MAX
 
     const char *tsr_result_text(int result)
 
@@ -40,6 +41,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_code_kernel_path()
     int tsr_linear_kernel_path()
     int tsr_quantize_kernel_path()
+    int tsr_codebook_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 
@@ -149,3 +151,28 @@ cdef extern from "tersor.h" nogil:
     void tsr_linear_prepare(void *workspace, const tsr_linear *w, const float *src, size_t n_rows)
     void tsr_linear_multiply(float *dst, const tsr_linear *w, const void *workspace, size_t n_rows, size_t first,
                              size_t last)
+
+    ctypedef struct tsr_codebook:
+        const float *levels
+        const float *scales
+        size_t n_levels
+        size_t n_codebooks
+        size_t n_groups
+        size_t run
+    ctypedef struct tsr_codebook_rows:
+        size_t first
+        size_t n_rows
+        size_t row
+        int packed
+    size_t tsr_codebook_tree_size(size_t n_levels)
+    void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels)
+    void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                             const tsr_codebook *codebook, const float *trees, double *error)
+    tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
+                                       const tsr_codebook *codebook)
+    size_t tsr_sort_workspace_size(size_t n, int weighted)
+    void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
+                         void *workspace)
+    size_t tsr_kmeans_workspace_size(size_t n, int weighted)
+    size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
+                      void *workspace)

@@ -93,6 +93,7 @@ int tsr_cpu_select(int path) {
     tsr_code_install(path);
     tsr_linear_install(path);
     tsr_quantize_install(path);
+    tsr_codebook_install(path);
     return 0;
 }
 

@@ -10,5 +10,6 @@ void tsr_planes_install(int path);
 void tsr_code_install(int path);
 void tsr_linear_install(int path);
 void tsr_quantize_install(int path);
+void tsr_codebook_install(int path);
 
 #endif

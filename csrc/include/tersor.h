@@ -45,10 +45,11 @@ typedef enum tsr_result {
     TSR_ERR_TABLE_LENGTH = -20,       /* a code length that is zero or above the limit */
     TSR_ERR_TABLE_LONG = -21,         /* bytes are left over after the code table */
     TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
-    TSR_ERR_CODE_UNASSIGNED = -23     /* bits that are no symbol's code */
+    TSR_ERR_CODE_UNASSIGNED = -23,    /* bits that are no symbol's code */
+    TSR_ERR_CODEBOOK_INDEX = -24      /* an index that the codebook does not have */
 } tsr_result;
 
-#define TSR_RESULT_LAST TSR_ERR_CODE_UNASSIGNED
+#define TSR_RESULT_LAST TSR_ERR_CODEBOOK_INDEX
 
 /* A sentence fragment in plain English, never NULL. */
 const char *tsr_result_text(int result);
@@ -81,6 +82,7 @@ int tsr_planes_kernel_path(void);
 int tsr_code_kernel_path(void);
 int tsr_linear_kernel_path(void);
 int tsr_quantize_kernel_path(void);
+int tsr_codebook_kernel_path(void);
 
 /* ---- Memory ------------------------------------------------------------------------------------ */
 
@@ -368,6 +370,62 @@ void tsr_linear_prepare(void *workspace, const tsr_linear *w, const float *src, 
  * are added up exactly, blocks in a fixed order: all paths give the same. */
 void tsr_linear_multiply(float *dst, const tsr_linear *w, const void *workspace, size_t n_rows, size_t first,
                          size_t last);
+
+/* ---- Codebooks (docs/quantization.md) -------------------------------------------------------------- */
+
+#define TSR_CODEBOOK_LEVELS_MAX 256
+
+/*
+ * Elements share a codebook, or a scale, in runs: element e of the array, counted in the order of memory, is of
+ * group (e / run) % n_groups. Levels ascend, equal ones allowed; -infinity may be the first, infinity the last, and a NaN
+ * after that.
+ */
+typedef struct tsr_codebook {
+    const float *levels; /* n_codebooks rows of n_levels */
+    const float *scales; /* one a group, none negative; or NULL */
+    size_t n_levels;     /* 1 to TSR_CODEBOOK_LEVELS_MAX */
+    size_t n_codebooks;  /* n_groups, or 1 for all of them */
+    size_t n_groups;
+    size_t run;
+} tsr_codebook;
+
+/* A piece of the array. Packed indices come two a byte, the first in the low half, and each row begins with a
+ * byte; they need n_levels <= 16. */
+typedef struct tsr_codebook_rows {
+    size_t first; /* element of the array that the piece begins with */
+    size_t n_rows, row;
+    int packed;
+} tsr_codebook_rows;
+
+/* The search tree of one row of levels, and its size in bytes. */
+size_t tsr_codebook_tree_size(size_t n_levels);
+void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels);
+
+/*
+ * Sets the index of the nearest level for each element, rounded to float32 and divided by the group's scale where
+ * there are scales (by 1 where that is 0). In the middle between two levels the lower is taken, of equal levels the
+ * first, and for NaN the last of all. `trees` has one for each codebook. Where error is not NULL it becomes the sum of
+ * the squared differences between the finite elements and what dequantizing to float32 makes of them.
+ */
+void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                         const tsr_codebook *codebook, const float *trees, double *error);
+/* The way back. Indices may be any bytes: those beyond the codebook are an error. */
+tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
+                                   const tsr_codebook *codebook);
+
+/* Sorts values, -0 as 0 and NaN to the end, and their weights with them (or both NULL). */
+size_t tsr_sort_workspace_size(size_t n, int weighted);
+void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
+                     void *workspace);
+
+/*
+ * Levels for the least sum of squared differences between n >= 1 finite values and the nearest level. The values have
+ * been sorted; weights are above zero, or NULL for 1 each. keep_zero: one level is 0. Both arrays are changed. Returns the
+ * number of levels, which is n_levels unless there are fewer different values.
+ */
+size_t tsr_kmeans_workspace_size(size_t n, int weighted);
+size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
+                  void *workspace);
 
 #ifdef __cplusplus
 }

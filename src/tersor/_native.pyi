@@ -165,3 +165,37 @@ class LinearProduct:
         group_size: int,
     ) -> None: ...
     def multiply(self, out: NDArray[np.float32], first: int, last: int) -> None: ...
+
+
+class Codebook:
+    def __init__(
+        self, levels: NDArray[np.float32], scales: NDArray[np.float32] | None, n_groups: int, run: int
+    ) -> None: ...
+    def prepare(self) -> None: ...
+    def assign_into(
+        self,
+        x: Buffer,
+        type: int,
+        out: Buffer,
+        first: int,
+        n_rows: int,
+        row: int,
+        packed: bool,
+        measure: bool,
+    ) -> float: ...
+    def dequantize_into(
+        self, indices: Buffer, out: Buffer, type: int, first: int, n_rows: int, row: int, packed: bool
+    ) -> None: ...
+
+def sort_floats(
+    x: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    out: NDArray[np.float32],
+    out_weights: NDArray[np.float32] | None,
+) -> None: ...
+def kmeans(
+    levels: NDArray[np.float32],
+    sorted: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    keep_zero: bool,
+) -> int: ...
