@@ -20,7 +20,7 @@ _WORK = 1 << 21
 # Weights that are made floats at a time, where integers are not multiplied as such: they stay in a cache.
 _TILE = 1 << 18
 # Most rows of activations, by bits of a weight, for which that is slower.
-_ROWS_MAX = {8: 1024, 4: 64}
+_ROWS_MAX = {8: 256, 4: 64}
 
 _library = torch.library.Library("tersor", "DEF")
 _library.define(
