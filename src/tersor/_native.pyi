@@ -153,7 +153,6 @@ def affine_error(
 def pack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
 def unpack_nibbles(data: Buffer, out: Buffer, n_row: int) -> None: ...
 
-
 class Codebook:
     def __init__(
         self, levels: NDArray[np.float32], scales: NDArray[np.float32] | None, n_groups: int, run: int
