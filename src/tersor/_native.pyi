@@ -165,8 +165,6 @@ class LinearProduct:
         group_size: int,
     ) -> None: ...
     def multiply(self, out: NDArray[np.float32], first: int, last: int) -> None: ...
-
-
 class Codebook:
     def __init__(
         self, levels: NDArray[np.float32], scales: NDArray[np.float32] | None, n_groups: int, run: int

@@ -2,10 +2,22 @@
 
 `affine` finds a scale for the whole array, for each channel or for each group, and makes a
 `QuantizedArray` of 2 to 8 bits; `Observer` finds one for data that comes in batches, and `quantize_with`
-applies it. docs/quantization.md tells when to use which.
+applies it. `codebook` finds up to 256 levels, evenly spaced or not, and makes a `CodebookArray`;
+`codebook_with` takes those it is given. docs/quantization.md tells when to use which.
 """
 
 from .affine import QuantizedArray, affine, quantize_with
+from .codebook import CodebookArray, codebook, codebook_with
 from .observers import Observer, abs_max, min_max
 
-__all__ = ["Observer", "QuantizedArray", "abs_max", "affine", "min_max", "quantize_with"]
+__all__ = [
+    "CodebookArray",
+    "Observer",
+    "QuantizedArray",
+    "abs_max",
+    "affine",
+    "codebook",
+    "codebook_with",
+    "min_max",
+    "quantize_with",
+]
