@@ -9,16 +9,41 @@ try:
 except ImportError as error:
     raise ImportError("tersor.nn needs PyTorch: pip install 'tersor[torch]'") from error
 
+from . import distill
+from .linear import QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
 from .oneshot import prune_oneshot_
 from .pruner import DynamicPruner, PruneByThreshold
+from .quantize import (
+    ActivationConfig,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+    QuantConfig,
+    convert_,
+    fake_quantize_,
+    quantize_,
+)
 from .sensitivity import Sensitivity, sensitivity_scan
 from .structured import shrink_
 
 __all__ = [
+    "ActivationConfig",
     "DynamicPruner",
+    "PerChannel",
+    "PerGroup",
+    "PerTensor",
     "PruneByThreshold",
+    "QuantConfig",
+    "QuantizedConv1d",
+    "QuantizedConv2d",
+    "QuantizedEmbedding",
+    "QuantizedLinear",
     "Sensitivity",
+    "convert_",
+    "distill",
+    "fake_quantize_",
     "prune_oneshot_",
+    "quantize_",
     "sensitivity_scan",
     "shrink_",
 ]

@@ -82,9 +82,9 @@ class CodebookArray:
 
     Examples
     --------
-    >>> c = tersor.quantize.codebook(np.array([0.1, 0.11, 5.0, 0.09, 4.8], np.float32), levels=2)
-    >>> c.codebook.round(2).tolist(), c.integers().tolist(), c.nbytes
-    ([[0.1, 4.9]], [0, 0, 1, 0, 1], 11)
+    >>> c = tersor.quantize.codebook(np.array([0.25, 0.5, 5.0, 0.0, 4.0], np.float32), levels=2)
+    >>> c.codebook.tolist(), c.integers().tolist(), c.nbytes
+    ([[0.25, 4.5]], [0, 0, 1, 0, 1], 11)
     """
 
     __slots__ = ("_layout", "codebook", "framework", "indices", "mse", "scale")
@@ -139,7 +139,7 @@ class CodebookArray:
     @property
     def levels(self) -> int:
         """Levels of a codebook."""
-        return self.codebook.shape[1]
+        return int(self.codebook.shape[1])
 
     @property
     def packed(self) -> bool:
@@ -379,12 +379,12 @@ def codebook(
 
     Examples
     --------
-    >>> x = np.array([-1.0, -0.9, 0.0, 0.0, 0.4, 0.6], np.float32)
+    >>> x = np.array([-1.0, -0.5, 0.0, 0.0, 0.25, 0.5], np.float32)
     >>> c = tersor.quantize.codebook(x, levels=3, keep_zero=True)
-    >>> c.codebook.round(2).tolist(), c.dequantize().round(2).tolist()
-    ([[-0.95, 0.0, 0.5]], [-0.95, -0.95, 0.0, 0.0, 0.5, 0.5])
+    >>> c.codebook.tolist(), c.dequantize().tolist()
+    ([[-0.75, 0.0, 0.375]], [-0.75, -0.75, 0.0, 0.0, 0.375, 0.375])
     >>> c
-    CodebookArray(shape=(6,), levels=3, nbytes=15, mse=0.004167)
+    CodebookArray(shape=(6,), levels=3, nbytes=15, mse=0.02604)
     """
     levels = operator.index(levels)
     if not 1 <= levels <= LEVELS_MAX:
@@ -508,8 +508,8 @@ def _not_finite(floats: Floats) -> list[float]:
     """Which numbers that are not finite occur, in the order of levels."""
     with np.errstate(over="ignore"):
         values = floats.array.astype(np.float32)
-    found = [(-math.inf, np.isneginf), (math.inf, np.isposinf), (math.nan, np.isnan)]
-    return [number for number, occurs in found if occurs(values).any()]
+    occurs = [np.isneginf(values).any(), np.isposinf(values).any(), np.isnan(values).any()]
+    return [number for number, does in zip((-math.inf, math.inf, math.nan), occurs, strict=True) if does]
 
 
 class _Fit:
@@ -544,17 +544,19 @@ class _Fit:
         """Find levels for all channels, divided by their scales."""
         if self.method == "nf4":
             return NF4
+        if layout.n == 0:
+            return np.zeros(1, np.float32)
         # An odd step meets every place of a group in turn.
         picked = np.arange(0, layout.n, layout.n // SCALED_SAMPLE | 1)
-        channels = picked // max(layout.n_inner, 1) % max(layout.n_channels, 1)
-        scales = scale[channels]
+        scales = scale[picked // layout.n_inner % layout.n_channels]
         with np.errstate(over="ignore"):
             values = x.reshape(-1)[picked].astype(np.float32)
-        values /= np.where(scales > 0, scales, 1)
-        importance = np.square(scales / max(float(scale.max(initial=0)), np.finfo(np.float32).tiny))
+        counted = np.isfinite(values) & (scales > 0)
+        values, scales = values[counted] / scales[counted], scales[counted] / np.float32(scale.max())
+        importance = np.square(scales)
         if weights is not None:
-            importance *= weights.reshape(-1)[picked]
-        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+            importance *= weights.reshape(-1)[picked[counted]]
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         return self(values, importance, low, high)
 
     def _values(
@@ -585,7 +587,7 @@ class _Fit:
 def _even(low: float, high: float, levels: int) -> NDArray[np.float32]:
     if levels == 1:
         return np.array([low / 2 + high / 2], np.float32)
-    return np.linspace(low, high, levels).astype(np.float32)
+    return np.asarray(np.linspace(low, high, levels), np.float32)
 
 
 def _quantiles(
@@ -593,10 +595,11 @@ def _quantiles(
 ) -> NDArray[np.float32]:
     """The elements in the middle of equal shares of the weight."""
     if weights is None:
-        return ordered[(2 * np.arange(levels) + 1) * ordered.size // (2 * levels)]
+        return np.take(ordered, (2 * np.arange(levels) + 1) * ordered.size // (2 * levels))
     total = np.cumsum(weights, dtype=np.float64)
     middles = (np.arange(levels) + 0.5) / levels * total[-1]
-    return ordered[np.minimum(np.searchsorted(total, middles, side="right"), ordered.size - 1)]
+    places = np.searchsorted(total, middles, side="right")
+    return np.take(ordered, np.minimum(places, ordered.size - 1))
 
 
 def _assign(

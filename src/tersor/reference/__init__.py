@@ -11,10 +11,21 @@ chapters, and each can be read alone:
 - `lzw`: LZW in the dialects of GIF, TIFF, PDF and Unix .Z, and its own.
 
 Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet; `quantize`
-that of the kernels of `tersor.quantize`.
+and `codebook` those of the kernels of `tersor.quantize`.
 """
 
-from . import code, frame, huffman, lzw, plane, planes, quantize
+from . import code, codebook, frame, huffman, lzw, plane, planes, quantize
 from .frame import compress, decompress
 
-__all__ = ["code", "compress", "decompress", "frame", "huffman", "lzw", "plane", "planes", "quantize"]
+__all__ = [
+    "code",
+    "codebook",
+    "compress",
+    "decompress",
+    "frame",
+    "huffman",
+    "lzw",
+    "plane",
+    "planes",
+    "quantize",
+]

@@ -1,0 +1,178 @@
+"""Layers whose weights are integers, or indices into a codebook: what `quantize_` and `convert_` make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from ..quantize import CodebookArray, QuantizedArray
+from . import _ops as _ops  # registers the operators
+
+__all__ = ["QuantizedConv1d", "QuantizedConv2d", "QuantizedEmbedding", "QuantizedLinear"]
+
+_PARTS = ("values", "indices", "codebook", "scale", "zero_point")
+
+
+def round_to_grid(
+    x: Tensor, step: Tensor, zero_point: Tensor | None, bits: int, gradient_scale: float = 1.0
+) -> Tensor:
+    """Replace each element by what its integer stands for.
+
+    `step` and `zero_point` have the same shape; elements that share one are neighbours. What is within the
+    grid has the gradient that comes in. The gradient of `step` is that of LSQ, times `gradient_scale`.
+    """
+    least, most = (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) if zero_point is None else (0, 2**bits - 1)
+    scaled = step * gradient_scale
+    step = (scaled - scaled.detach() + step.detach()).unsqueeze(-1)  # its value is exact, its gradient scaled
+    low: float | Tensor = least
+    high: float | Tensor = most
+    if zero_point is not None:
+        low, high = least - zero_point.unsqueeze(-1).to(step), most - zero_point.unsqueeze(-1).to(step)
+    ratio = torch.clamp(x.reshape(*step.shape[:-1], -1).to(step) / step, low, high)
+    rounded = ratio + (ratio.round() - ratio).detach()
+    return (rounded * step).reshape(x.shape).to(x)
+
+
+class _QuantizedLayer(nn.Module):
+    """What layers with a quantized weight have in common.
+
+    The weight is held as a matrix, a row for each output or entry, in buffers that keep their types when the
+    model is cast: `values`, `scale` and `zero_point`, or `indices`, `codebook` and `scale`.
+    """
+
+    weight_shape: tuple[int, ...]
+    bits: int | None  # of an integer; None: there is a codebook
+    axis: int | None
+    group_size: int | None
+    input_bits: int | None  # of activations; None: they are not rounded
+
+    def hold(self, weight: QuantizedArray | CodebookArray, parts: dict[str, Tensor]) -> None:
+        """Take a quantized weight, whose arrays are given as tensors, in place of the floats."""
+        floats = self._parameters.pop("weight")
+        self.weight_shape = tuple(floats.shape)
+        # Has the type that floats have: that of the model, whatever it is cast to.
+        self.register_buffer("like", torch.empty(0, dtype=floats.dtype, device=floats.device), persistent=False)
+        self.bits = weight.bits if isinstance(weight, QuantizedArray) else None
+        self.axis, self.group_size = weight.axis, weight.group_size
+        for name in _PARTS:
+            if name in parts or name in ("scale", "zero_point"):
+                self.register_buffer(name, parts.get(name))
+        self.input_bits = None
+
+    def round_inputs(self, scale: Tensor, zero_point: Tensor | None, bits: int) -> None:
+        """Round activations to integers of so many bits from now on."""
+        self.register_buffer("input_scale", scale)
+        self.register_buffer("input_zero_point", zero_point)
+        self.input_bits = bits
+
+    @property
+    def weight(self) -> Tensor:
+        """Floats that the integers or indices stand for, made anew each time."""
+        return self._floats(self.like.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the quantized weight."""
+        parts = (self._buffers.get(name) for name in _PARTS)
+        return sum(part.nbytes for part in parts if part is not None)
+
+    def _floats(self, dtype: torch.dtype) -> Tensor:
+        matrix = [self.weight_shape[0], torch.Size(self.weight_shape[1:]).numel()]
+        return self._rows(matrix, dtype, lambda part: part).reshape(self.weight_shape)
+
+    def _rows(self, shape: list[int], dtype: torch.dtype, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """Make floats of some rows: `choose` takes them from what has rows."""
+
+        def of_rows(part: Tensor | None) -> Tensor | None:
+            return part if part is None or part.ndim == 0 else choose(part)
+
+        cut = self.axis, self.group_size
+        if self.bits is not None:
+            return torch.ops.tersor.dequantize(
+                choose(self.values), of_rows(self.scale), of_rows(self.zero_point), self.bits, shape, *cut, dtype
+            )
+        codebook = self.codebook
+        if len(codebook) > 1:  # as many as groups
+            n_rows = self.weight_shape[0]
+            codebook = choose(codebook.reshape(n_rows, -1, codebook.shape[1])).reshape(-1, codebook.shape[1])
+        return torch.ops.tersor.decode(
+            choose(self.indices), codebook, of_rows(self.scale), shape, *cut, dtype
+        )
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        if self.input_bits is None:
+            return x
+        return round_to_grid(x, self.input_scale, self.input_zero_point, self.input_bits)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = {name: part for name, part in self._buffers.items() if part is not None}
+        super()._apply(fn, recurse)
+        del before["like"]
+        for name, part in before.items():
+            if self._buffers[name].dtype != part.dtype:
+                self._buffers[name] = part.to(self._buffers[name].device)
+        return self
+
+    def extra_repr(self) -> str:
+        """Describe the layer, and how its weight is held."""
+        how = f"bits={self.bits}" if self.bits is not None else f"levels={self.codebook.shape[1]}"
+        how += "" if self.group_size is None else f", group_size={self.group_size}"
+        how += "" if self.input_bits is None else f", input_bits={self.input_bits}"
+        return f"{super().extra_repr()}, {how}"
+
+
+class QuantizedLinear(_QuantizedLayer, nn.Linear):
+    """A linear layer that multiplies with integers as they are.
+
+    Made by `quantize_` and `convert_`. `weight` gives the floats that the integers stand for.
+
+    Notes
+    -----
+    For few rows of activations, or any number a kernel likes, products are summed up as integers, the
+    activations being rounded to 16 bits in blocks of 256 or less. Otherwise a few rows of the weight at a
+    time become floats. Codebooks always do.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply with the weight and add the bias."""
+        x = self._inputs(x)
+        cut = self.axis, self.group_size
+        if self.bits is None:
+            return torch.ops.tersor.decode_linear(
+                x, self.indices, self.codebook, self.scale, self.bias, self.in_features, *cut
+            )
+        return torch.ops.tersor.linear(
+            x, self.values, self.scale, self.zero_point, self.bias, self.in_features, self.bits, *cut
+        )
+
+
+class _QuantizedConv(_QuantizedLayer):
+    """Convolutions make floats of their weights, which are small, each time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve with the weight and add the bias."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return self._conv_forward(self._inputs(x), self._floats(x.dtype), bias)
+
+
+class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
+    """A convolution over sequences whose weight is held as integers; made by `quantize_` and `convert_`."""
+
+
+class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
+    """A convolution over images whose weight is held as integers; made by `quantize_` and `convert_`."""
+
+
+class QuantizedEmbedding(_QuantizedLayer, nn.Embedding):
+    """A table of vectors held as integers; made by `quantize_` and `convert_`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look up vectors; only these become floats."""
+        ids = input.reshape(-1)
+        shape = [ids.shape[0], self.embedding_dim]
+        rows = self._rows(shape, self.like.dtype, lambda part: part.index_select(0, ids))
+        return rows.reshape(*input.shape, self.embedding_dim)

@@ -1,0 +1,626 @@
+"""Quantization of networks: after training, and while they are trained further (docs/quantization.md)."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from ..quantize import CodebookArray, Observer, QuantizedArray, affine, codebook, quantize_with
+from ..quantize._layout import check_choice, checked_bits
+from ..quantize._packing import pack
+from .linear import (
+    QuantizedConv1d,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    round_to_grid,
+)
+
+__all__ = [
+    "ActivationConfig",
+    "FakeQuantizedConv1d",
+    "FakeQuantizedConv2d",
+    "FakeQuantizedEmbedding",
+    "FakeQuantizedLinear",
+    "PerChannel",
+    "PerGroup",
+    "PerTensor",
+    "QuantConfig",
+    "convert_",
+    "fake_quantize_",
+    "quantize_",
+]
+
+METHODS = ("affine", "kmeans", "uniform", "quantile", "nf4")
+
+# The least scale that `tersor.quantize` makes.
+_TINY = 2.0**-126
+
+
+# ---- Configuration --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PerTensor:
+    """One scale or codebook for a weight."""
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """One for each output of a layer, or each entry of an embedding."""
+
+
+@dataclass(frozen=True)
+class PerGroup:
+    """One for so many neighbouring inputs of an output; the size divides their number.
+
+    The inputs of a convolution are its channels times the places of its kernel.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1, not {self.size}")
+
+
+@dataclass(frozen=True)
+class ActivationConfig:
+    """How the inputs of a layer are rounded to integers.
+
+    Parameters
+    ----------
+    bits : int
+        2 to 8.
+    symmetric : bool
+        Whether there is no zero point; inputs are often never negative, which wants one.
+    observer : {"minmax", "percentile", "mse", "histogram"}
+        How the range is chosen from what the layer is shown; see `tersor.quantize.Observer`.
+    percentile : float
+        For that observer.
+    """
+
+    bits: int = 8
+    symmetric: bool = False
+    observer: str = "mse"
+    percentile: float = 99.99
+
+    def __post_init__(self) -> None:
+        self.make_observer()
+
+    def make_observer(self) -> Observer:
+        """Make an observer of the inputs of one layer."""
+        return Observer(
+            self.observer, bits=self.bits, symmetric=self.symmetric, percentile=self.percentile
+        )
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """How the weight of a layer is quantized, and its inputs if they are.
+
+    Parameters
+    ----------
+    bits : int
+        Of a weight, 2 to 8, or for codebooks 1 to 8; up to 4 are stored two a byte.
+    method : {"affine", "kmeans", "uniform", "quantile", "nf4"}
+        "affine": a scale times an integer. The others: indices into a codebook of ``2**bits`` levels, as
+        `tersor.quantize.codebook` finds them.
+    granularity : PerTensor, PerChannel or PerGroup, optional
+        What shares a scale or codebook. By default what a channel is, but for a codebook that has no scales
+        the whole weight.
+    symmetric : bool
+        For "affine": whether there is no zero point.
+    observer : {"minmax", "mse", "percentile", "histogram"}
+        For "affine": how scales are chosen; "mse" is better for few bits.
+    scaled : bool, optional
+        For codebooks: share one, and scale it for each channel or group. By default only "nf4" does.
+    activations : ActivationConfig, optional
+        None: inputs stay floats.
+
+    Examples
+    --------
+    >>> QuantConfig(4, granularity=PerGroup(64)).granularity
+    PerGroup(size=64)
+    """
+
+    bits: int = 8
+    method: str = "affine"
+    granularity: PerTensor | PerChannel | PerGroup | None = None
+    symmetric: bool = True
+    observer: str = "minmax"
+    scaled: bool | None = None
+    activations: ActivationConfig | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, METHODS)
+        if self.granularity is not None and not isinstance(self.granularity, PerTensor | PerChannel | PerGroup):
+            raise ValueError(f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity!r}")
+        if self.method == "affine":
+            checked_bits(self.bits)
+            check_choice("observer", self.observer, ("minmax", "mse", "percentile", "histogram"))
+        elif not 1 <= self.bits <= 8:
+            raise ValueError(f"bits must be from 1 to 8, not {self.bits}")
+        elif self.method == "nf4" and self.bits != 4:
+            raise ValueError(f"bits must be 4 for method 'nf4', not {self.bits}")
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """What shares parameters in a matrix with a row for each output, as `tersor.quantize` takes it."""
+        granularity = self.granularity
+        if granularity is None:
+            has_scales = self.method in ("affine", "nf4") or self.scaled
+            granularity = PerChannel() if has_scales else PerTensor()
+        if isinstance(granularity, PerGroup):
+            return {"group_size": granularity.size}
+        return {"axis": 0} if isinstance(granularity, PerChannel) else {}
+
+
+Config = QuantConfig | Mapping[str, QuantConfig | None]
+
+
+# ---- Weights and activations that are rounded and trained on ------------------------------------------
+
+
+class StepQuantizer(nn.Module):
+    """Rounds to integers times a step, which is learned (LSQ)."""
+
+    def __init__(self, scale: Tensor, zero_point: Tensor | None, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.step = nn.Parameter(scale)
+        self.register_buffer("zero_point", zero_point)
+
+    @classmethod
+    def of_weight(cls, matrix: Tensor, config: QuantConfig) -> StepQuantizer:
+        """Begin with the scales that quantization after training would use."""
+        q = affine(
+            matrix, bits=config.bits, symmetric=config.symmetric, observer=config.observer, **config.cut
+        )
+        return cls(*_tensors(q.scale, q.zero_point), config.bits)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step as it is used: above zero, wherever training takes it."""
+        return self.step.abs().clamp_min(_TINY)
+
+    def forward(self, x: Tensor, n_sharing: int | None = None) -> Tensor:
+        """Round. `n_sharing` elements of a sample share a step; by default all that do."""
+        n = x.numel() // max(self.step.numel(), 1) if n_sharing is None else n_sharing
+        most = 2 ** (self.bits - 1) - 1 if self.zero_point is None else 2**self.bits - 1
+        return round_to_grid(x, self.scale, self.zero_point, self.bits, 1 / math.sqrt(max(n * most, 1)))
+
+    def quantized(self, matrix: Tensor, config: QuantConfig) -> QuantizedArray:
+        """Make the integers that stand for what `forward` returns."""
+        zero_point = self.zero_point
+        return quantize_with(matrix, self.scale.detach(), zero_point, bits=self.bits, **config.cut)
+
+    def extra_repr(self) -> str:
+        """Tell the number of bits."""
+        return f"bits={self.bits}"
+
+
+class SharedWeights(nn.Module):
+    """Weights that share the levels of a codebook, which are learned: trained quantization.
+
+    The gradient of a level is the sum of those of the weights that have it. A level that is 0 stays so.
+    """
+
+    def __init__(self, weights: CodebookArray) -> None:
+        super().__init__()
+        levels, indices = _tensors(weights.codebook, weights.integers())
+        scale = None if weights.scale is None else torch.from_numpy(weights.scale)
+        self.codebook = nn.Parameter(levels)
+        self.register_buffer("indices", indices)
+        self.register_buffer("scale", scale)
+        self.register_buffer("is_free", levels != 0)
+
+    @classmethod
+    def of_weight(cls, matrix: Tensor, config: QuantConfig) -> SharedWeights:
+        """Share the levels that fit a weight; zeros of one that was pruned stay zeros."""
+        array = codebook(
+            matrix,
+            levels=2**config.bits,
+            method=config.method,
+            keep_zero=bool((matrix == 0).any()),
+            scaled=config.scaled,
+            **cast("dict[str, Any]", config.cut),
+        )
+        return cls(array)
+
+    @property
+    def levels(self) -> Tensor:
+        """The codebook as it is used."""
+        return self.codebook * self.is_free
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Look up all weights; `weight` tells their shape and type alone."""
+        levels = self.levels
+        floats = levels.gather(1, self.indices.reshape(len(levels), -1).long())
+        if self.scale is not None:
+            floats = floats.reshape(*self.scale.shape, -1) * self.scale.unsqueeze(-1)
+        return floats.reshape(weight.shape).to(weight.dtype)
+
+    def quantized(self, matrix: Tensor, config: QuantConfig) -> CodebookArray:
+        """Make the indices that stand for what `forward` returns."""
+        indices = self.indices.numpy()
+        packed = pack(indices) if self.codebook.shape[1] <= 16 else indices
+        return CodebookArray(packed, self.levels.detach(), self.scale, shape=indices.shape, **config.cut)
+
+    def extra_repr(self) -> str:
+        """Tell the number of levels."""
+        return f"levels={self.codebook.shape[1]}"
+
+
+def _tensors(first: Any, *others: Any) -> Any:
+    return tuple(None if a is None else torch.from_numpy(a) for a in (first, *others))
+
+
+# ---- Layers that are trained ------------------------------------------------------------------------
+
+
+class _FakeQuantizedLayer(nn.Module):
+    """A layer that works with rounded weights, and inputs, while its floats are trained."""
+
+    quant_config: QuantConfig
+    weight_quantizer: StepQuantizer | SharedWeights
+    input_quantizer: StepQuantizer | None
+
+    def rounded_weight(self) -> Tensor:
+        """Make the weight that the quantized layer will have."""
+        return cast(Tensor, self.weight_quantizer(self.weight))
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        if self.input_quantizer is None:
+            return x
+        return cast(Tensor, self.input_quantizer(x, x.numel() // max(x.shape[0], 1) if x.ndim > 1 else x.numel()))
+
+
+class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
+    """A linear layer during quantization-aware training; made by `fake_quantize_`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply with the rounded weight and add the bias."""
+        return F.linear(self._inputs(input), self.rounded_weight(), self.bias)
+
+
+class _FakeQuantizedConv(_FakeQuantizedLayer):
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve with the rounded weight and add the bias."""
+        return cast(Tensor, self._conv_forward(self._inputs(input), self.rounded_weight(), self.bias))
+
+
+class FakeQuantizedConv1d(_FakeQuantizedConv, nn.Conv1d):
+    """A convolution over sequences during quantization-aware training; made by `fake_quantize_`."""
+
+
+class FakeQuantizedConv2d(_FakeQuantizedConv, nn.Conv2d):
+    """A convolution over images during quantization-aware training; made by `fake_quantize_`."""
+
+
+class FakeQuantizedEmbedding(_FakeQuantizedLayer, nn.Embedding):
+    """A table of vectors during quantization-aware training; made by `fake_quantize_`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look up rounded vectors."""
+        return F.embedding(
+            input,
+            self.rounded_weight(),
+            self.padding_idx,
+            scale_grad_by_freq=self.scale_grad_by_freq,
+            sparse=self.sparse,
+        )
+
+
+_FAKE: dict[type[nn.Module], type[_FakeQuantizedLayer]] = {
+    nn.Linear: FakeQuantizedLinear,
+    nn.Conv1d: FakeQuantizedConv1d,
+    nn.Conv2d: FakeQuantizedConv2d,
+    nn.Embedding: FakeQuantizedEmbedding,
+}
+_QUANTIZED: dict[type[nn.Module], Any] = {
+    FakeQuantizedLinear: QuantizedLinear,
+    FakeQuantizedConv1d: QuantizedConv1d,
+    FakeQuantizedConv2d: QuantizedConv2d,
+    FakeQuantizedEmbedding: QuantizedEmbedding,
+}
+
+
+# ---- The way from floats to integers ------------------------------------------------------------------
+
+
+@dataclass
+class _Plan:
+    """What a layer is to become."""
+
+    name: str
+    layer: Any
+    config: QuantConfig
+    weight_quantizer: Any = None
+    input_quantizer: StepQuantizer | None = None
+
+    def matrix(self) -> Tensor:
+        """The weight as a matrix on the CPU, a row for each output; of zeros if it has no data."""
+        weight = self.layer.weight.detach()
+        if weight.is_meta:
+            weight = torch.zeros(weight.shape, dtype=weight.dtype)
+        return cast(Tensor, weight.cpu().flatten(1))
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Tell which layer an error is about."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"layer {self.name!r}: {error}") from error
+
+
+def fake_quantize_(
+    model: nn.Module,
+    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    *,
+    calibration: Iterable[Any] | None = None,
+    forward: Callable[[nn.Module, Any], object] | None = None,
+) -> nn.Module:
+    """Make layers compute with rounded weights while their floats are trained.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place: its Linear, Conv1d, Conv2d and Embedding layers stay the same objects, with the
+        same parameters, of another class. Subclasses of these are left alone.
+    config : QuantConfig or mapping
+        For all of them; or for those whose name matches a pattern like "encoder.*.fc?", of several patterns
+        the first. None leaves them alone, as layers that match none are.
+    calibration : iterable of batches
+        What the network works on, a few hundred samples; only for activations.
+    forward : callable, optional
+        Runs the model on a batch; by default the batch, its parts if it is a tuple or list, or its entries
+        by name if it is a mapping, are the arguments.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`.
+
+    Raises
+    ------
+    ValueError
+        If a pattern matches nothing, there is no layer to quantize or no data for its activations, or a
+        weight is not finite, is computed from others or does not fit its configuration. Nothing has
+        changed then.
+
+    Notes
+    -----
+    Integers are rounded to with a straight-through gradient, and their steps are parameters too (LSQ). With
+    codebooks the levels are the parameters, and weights stay what they are of them; a level of 0, which a
+    pruned weight gets, stays 0. Make the optimizer afterwards, so that it knows the new parameters.
+
+    References
+    ----------
+    Esser 2020 (LSQ), Han 2015 (Deep Compression).
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> _ = fake_quantize_(model, {"0": QuantConfig(4), "2": QuantConfig(4, "kmeans")})
+    >>> model(torch.randn(3, 8)).sum().backward()
+    >>> convert_(model)[2]
+    QuantizedLinear(in_features=8, out_features=2, bias=True, levels=16)
+    """
+    for plan in _plans(model, config, calibration, forward):
+        layer, device = plan.layer, plan.layer.weight.device
+        layer.__class__ = _FAKE[type(layer)]
+        layer.quant_config = plan.config
+        layer.weight_quantizer = plan.weight_quantizer.to(device)
+        layer.input_quantizer = None if plan.input_quantizer is None else plan.input_quantizer.to(device)
+    return model
+
+
+def convert_(model: nn.Module) -> nn.Module:
+    """Make layers that `fake_quantize_` made hold integers or indices, and no floats.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place, as before.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`.
+
+    Raises
+    ------
+    ValueError
+        If it has no such layer.
+    """
+    plans = [
+        _Plan(name, layer, layer.quant_config, layer.weight_quantizer, layer.input_quantizer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, _FakeQuantizedLayer)
+    ]
+    if not plans:
+        raise ValueError("the model has no layer that fake_quantize_ made")
+    _hold(plans)
+    return model
+
+
+def quantize_(
+    model: nn.Module,
+    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    *,
+    calibration: Iterable[Any] | None = None,
+    forward: Callable[[nn.Module, Any], object] | None = None,
+) -> nn.Module:
+    """Make layers hold integers, or indices into a codebook, instead of floats.
+
+    Parameters
+    ----------
+    model, config, calibration, forward
+        As for `fake_quantize_`; without a configuration weights become 8-bit integers with a scale for each
+        output. Weights that layers share are quantized once.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`, whose layers are now `QuantizedLinear` and the like. They have the same outputs as
+        `fake_quantize_` makes, can be compiled, exported, copied and pickled, and let gradients through to
+        their inputs and biases.
+
+    Raises
+    ------
+    ValueError
+        As `fake_quantize_` does.
+
+    Notes
+    -----
+    To load a state dict, quantize a fresh model with the same configuration first. On the "meta" device
+    that takes no data, not even for activations: ``model.load_state_dict(state, assign=True)`` brings it.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Embedding(100, 64), torch.nn.Linear(64, 64))
+    >>> quantize_(model, QuantConfig(4, granularity=PerGroup(32)))
+    Sequential(
+      (0): QuantizedEmbedding(100, 64, bits=4, group_size=32)
+      (1): QuantizedLinear(in_features=64, out_features=64, bias=True, bits=4, group_size=32)
+    )
+    >>> model[1].nbytes, model[1].weight.nbytes
+    (2560, 16384)
+    """
+    plans = _plans(model, config, calibration, forward)
+    for plan in plans:
+        plan.layer.__class__ = _FAKE[type(plan.layer)]
+    _hold(plans)
+    return model
+
+
+def _hold(plans: list[_Plan]) -> None:
+    """Quantize weights with their quantizers, and let the layers hold them."""
+    held: dict[Any, Any] = {}  # layers that share a quantizer share a weight
+    for plan in plans:
+        layer, device = plan.layer, plan.layer.weight.device
+        if plan.weight_quantizer not in held:
+            weight = plan.weight_quantizer.quantized(plan.matrix(), plan.config)
+            parts = {name: torch.from_numpy(a).to(device) for name, a in weight.components()[0].items()}
+            held[plan.weight_quantizer] = weight, parts
+        for name in ("quant_config", "weight_quantizer", "input_quantizer"):
+            layer.__dict__.pop(name, None)
+            layer._modules.pop(name, None)
+        layer.__class__ = _QUANTIZED[type(layer)]
+        layer.hold(*held[plan.weight_quantizer])
+        if plan.input_quantizer is not None:
+            inputs = plan.input_quantizer.to(device)
+            layer.round_inputs(inputs.scale.detach(), inputs.zero_point, inputs.bits)
+
+
+def _plans(
+    model: nn.Module,
+    config: Config,
+    calibration: Iterable[Any] | None,
+    forward: Callable[[nn.Module, Any], object] | None,
+) -> list[_Plan]:
+    """Decide what every layer is to become, without changing any."""
+    plans = _chosen(model, config)
+    quantizers: dict[Any, nn.Module] = {}
+    for plan in plans:
+        with plan.named():
+            weight = plan.layer._parameters.get("weight")
+            if weight is None:
+                raise ValueError("its weight is computed from others: make it a plain parameter first")
+            if getattr(plan.layer, "max_norm", None) is not None:
+                raise ValueError("max_norm changes the weight whenever it is used")
+            if (weight, plan.config) not in quantizers:
+                kind: Any = StepQuantizer if plan.config.method == "affine" else SharedWeights
+                quantizers[weight, plan.config] = kind.of_weight(plan.matrix(), plan.config)
+            plan.weight_quantizer = quantizers[weight, plan.config]
+    observed = [p for p in plans if p.config.activations and not isinstance(p.layer, nn.Embedding)]
+    if observed:
+        _calibrate(model, observed, calibration, forward or _call)
+    return plans
+
+
+def _chosen(model: nn.Module, config: Config) -> list[_Plan]:
+    patterns = {"*": config} if isinstance(config, QuantConfig) else dict(config)
+    unused = set(patterns)
+    plans = []
+    for name, layer in model.named_modules():
+        if type(layer) not in _FAKE:
+            continue
+        matches = [pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern)]
+        unused -= set(matches)
+        found = patterns[matches[0]] if matches else None
+        if found is not None:
+            plans.append(_Plan(name, layer, found))
+    if isinstance(config, Mapping) and unused:
+        raise ValueError(f"config: {sorted(unused)[0]!r} matches no layer that can be quantized")
+    if not plans:
+        raise ValueError("the model has no layer to quantize")
+    return plans
+
+
+def _calibrate(
+    model: nn.Module,
+    plans: list[_Plan],
+    calibration: Iterable[Any] | None,
+    forward: Callable[[nn.Module, Any], object],
+) -> None:
+    """Choose the scales of activations from what layers are shown."""
+    observers = {plan.name: cast(ActivationConfig, plan.config.activations).make_observer() for plan in plans}
+    on_meta = all(plan.layer.weight.is_meta for plan in plans)
+    if on_meta:  # what follows is to be loaded
+        for observer in observers.values():
+            observer.update(torch.zeros(1))
+    elif calibration is None:
+        raise ValueError("calibration: activations need data")
+
+    def watch(plan: _Plan, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        x = arguments[0] if arguments else next(iter(named.values()))
+        with plan.named():
+            observers[plan.name].update(x.cpu())
+
+    handles = [
+        plan.layer.register_forward_pre_hook(
+            lambda _, arguments, named, plan=plan: watch(plan, arguments, named), with_kwargs=True
+        )
+        for plan in plans
+    ]
+    try:
+        with _evaluated(model):
+            for batch in () if on_meta else calibration or ():
+                forward(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for plan in plans:
+        with plan.named():
+            scale, zero_point = _tensors(*observers[plan.name].qparams())
+            plan.input_quantizer = StepQuantizer(scale, zero_point, observers[plan.name].bits)
+
+
+def _call(model: nn.Module, batch: Any) -> object:
+    if isinstance(batch, Mapping):
+        return model(**batch)
+    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Run a model without gradients and without training what it trains by itself, as BatchNorm does."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
