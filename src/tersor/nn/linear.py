@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..quantize import CodebookArray, QuantizedArray
 from . import _ops as _ops  # registers the operators
 
-__all__ = ["QuantizedConv1d", "QuantizedConv2d", "QuantizedEmbedding", "QuantizedLinear"]
+__all__ = ["QuantizedConv1d", "QuantizedConv2d", "QuantizedEmbedding", "QuantizedLayer", "QuantizedLinear"]
 
 _PARTS = ("values", "indices", "codebook", "scale", "zero_point")
 
@@ -37,7 +37,7 @@ def round_to_grid(
     return (rounded * step).reshape(x.shape).to(x)
 
 
-class _QuantizedLayer(nn.Module):
+class QuantizedLayer(nn.Module):
     """What layers with a quantized weight have in common.
 
     The weight is held as a matrix, a row for each output or entry, in buffers that keep their types when the
@@ -77,8 +77,21 @@ class _QuantizedLayer(nn.Module):
     @property
     def nbytes(self) -> int:
         """Bytes of the quantized weight."""
-        parts = (self._buffers.get(name) for name in _PARTS)
-        return sum(part.nbytes for part in parts if part is not None)
+        return sum(part.nbytes for part in self.parts().values())
+
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors that the quantized weight consists of."""
+        parts = {name: self._buffers.get(name) for name in _PARTS}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def array(self) -> QuantizedArray | CodebookArray:
+        """The quantized weight, a matrix; on the CPU it shares the layer's memory."""
+        parts = {name: part.cpu().numpy() for name, part in self.parts().items()}
+        matrix = (self.weight_shape[0], torch.Size(self.weight_shape[1:]).numel())
+        cut: dict[str, Any] = {"axis": self.axis, "group_size": self.group_size, "framework": "torch"}
+        if self.bits is not None:
+            return QuantizedArray(**parts, bits=self.bits, shape=matrix, **cut)
+        return CodebookArray(**parts, shape=matrix, **cut)
 
     def _floats(self, dtype: torch.dtype) -> Tensor:
         matrix = [self.weight_shape[0], torch.Size(self.weight_shape[1:]).numel()]
@@ -125,7 +138,7 @@ class _QuantizedLayer(nn.Module):
         return f"{super().extra_repr()}, {how}"
 
 
-class QuantizedLinear(_QuantizedLayer, nn.Linear):
+class QuantizedLinear(QuantizedLayer, nn.Linear):
     """A linear layer that multiplies with integers as they are.
 
     Made by `quantize_` and `convert_`. `weight` gives the floats that the integers stand for.
@@ -150,7 +163,7 @@ class QuantizedLinear(_QuantizedLayer, nn.Linear):
         )
 
 
-class _QuantizedConv(_QuantizedLayer):
+class _QuantizedConv(QuantizedLayer):
     """Convolutions make floats of their weights, which are small, each time."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,7 +180,7 @@ class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
     """A convolution over images whose weight is held as integers; made by `quantize_` and `convert_`."""
 
 
-class QuantizedEmbedding(_QuantizedLayer, nn.Embedding):
+class QuantizedEmbedding(QuantizedLayer, nn.Embedding):
     """A table of vectors held as integers; made by `quantize_` and `convert_`."""
 
     def forward(self, input: Tensor) -> Tensor:

@@ -327,10 +327,10 @@ _FAKE: dict[type[nn.Module], type[_FakeQuantizedLayer]] = {
     nn.Embedding: FakeQuantizedEmbedding,
 }
 _QUANTIZED: dict[type[nn.Module], Any] = {
-    FakeQuantizedLinear: QuantizedLinear,
-    FakeQuantizedConv1d: QuantizedConv1d,
-    FakeQuantizedConv2d: QuantizedConv2d,
-    FakeQuantizedEmbedding: QuantizedEmbedding,
+    nn.Linear: QuantizedLinear,
+    nn.Conv1d: QuantizedConv1d,
+    nn.Conv2d: QuantizedConv2d,
+    nn.Embedding: QuantizedEmbedding,
 }
 
 
@@ -497,10 +497,7 @@ def quantize_(
     >>> model[1].nbytes, model[1].weight.nbytes
     (2560, 16384)
     """
-    plans = _plans(model, config, calibration, forward)
-    for plan in plans:
-        plan.layer.__class__ = _FAKE[type(plan.layer)]
-    _hold(plans)
+    _hold(_plans(model, config, calibration, forward))
     return model
 
 
@@ -511,16 +508,38 @@ def _hold(plans: list[_Plan]) -> None:
         layer, device = plan.layer, plan.layer.weight.device
         if plan.weight_quantizer not in held:
             weight = plan.weight_quantizer.quantized(plan.matrix(), plan.config)
-            parts = {name: torch.from_numpy(a).to(device) for name, a in weight.components()[0].items()}
-            held[plan.weight_quantizer] = weight, parts
+            held[plan.weight_quantizer] = weight, None
         for name in ("quant_config", "weight_quantizer", "input_quantizer"):
             layer.__dict__.pop(name, None)
             layer._modules.pop(name, None)
-        layer.__class__ = _QUANTIZED[type(layer)]
-        layer.hold(*held[plan.weight_quantizer])
+        if isinstance(layer, _FakeQuantizedLayer):
+            layer.__class__ = next(plain for plain, fake in _FAKE.items() if type(layer) is fake)
+        weight, parts = held[plan.weight_quantizer]
+        held[plan.weight_quantizer] = weight, hold_quantized(layer, weight, parts)
         if plan.input_quantizer is not None:
             inputs = plan.input_quantizer.to(device)
             layer.round_inputs(inputs.scale.detach(), inputs.zero_point, inputs.bits)
+
+
+def hold_quantized(
+    layer: nn.Module, weight: QuantizedArray | CodebookArray, parts: dict[str, Tensor] | None = None
+) -> dict[str, Tensor] | None:
+    """Make a layer hold a quantized weight, a matrix, in place of its own.
+
+    Returns
+    -------
+    dict of str to Tensor, optional
+        The tensors that it holds now, which are `parts` where a layer that shares them has made them. None:
+        there is no quantized layer of this kind, and nothing has changed.
+    """
+    if type(layer) not in _QUANTIZED:
+        return None
+    if parts is None:
+        device = cast(Tensor, layer.weight).device
+        parts = {name: torch.from_numpy(a).to(device) for name, a in weight.components()[0].items()}
+    layer.__class__ = _QUANTIZED[type(layer)]
+    cast(Any, layer).hold(weight, parts)
+    return parts
 
 
 def _plans(
