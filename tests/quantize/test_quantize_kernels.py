@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
@@ -318,3 +319,22 @@ X = bytes_of(np.ones(8, np.float32))
 def test_sizes_are_checked(call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"channel|elements|floats|bits|integers|rows"):
         call()
+
+
+@pytest.mark.parametrize("dimension", ["rows", "each"])
+def test_quotients_at_and_next_to_halves_are_rounded_exactly(cpu_path: str, dimension: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        scale = np.float32(rng.uniform(1, 2) * 2.0 ** rng.integers(-126, 100))
+        halves = ((np.arange(-128, 128) + 0.5) * np.float64(scale)).astype(np.float32)
+        x = np.concatenate(
+            [halves, np.nextafter(halves, np.float32(9e37)), np.nextafter(halves, np.float32(0))]
+        )
+        rng.shuffle(x)
+        n = x.size
+        channels = (1, n) if dimension == "rows" else (n, 1)
+        out = np.empty(n, np.int8)
+        scales = np.full(channels[0], scale, np.float32)
+        _native.affine_quantize(bytes_of(x), _native.FLOAT32, *channels, scales, None, 8, bytes_of(out), n)
+        exact = [round(Fraction(float(v)) / Fraction(float(scale))) for v in x]
+        assert out.tolist() == [min(max(q, -127), 127) for q in exact]
