@@ -10,11 +10,11 @@ chapters, and each can be read alone:
 - `frame`: planes in blocks, blocks in frames, with their checks;
 - `lzw`: LZW in the dialects of GIF, TIFF, PDF and Unix .Z, and its own.
 
-Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet; `quantize`
-and `codebook` those of the kernels of `tersor.quantize`.
+Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet; `quantize`,
+`codebook` and `prune` those of the kernels of `tersor.quantize` and `tersor.prune`.
 """
 
-from . import code, codebook, frame, huffman, lzw, plane, planes, quantize
+from . import code, codebook, frame, huffman, lzw, plane, planes, prune, quantize
 from .frame import compress, decompress
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "lzw",
     "plane",
     "planes",
+    "prune",
     "quantize",
 ]
