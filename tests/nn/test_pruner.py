@@ -95,9 +95,10 @@ def test_layer_scope_gives_every_layer_the_same_share() -> None:
     assert [int((w == 0).sum()) for w in weights(model)] == [round(0.8 * w.numel()) for w in weights(model)]
 
 
-def test_one_shot_drops_the_smallest_magnitudes() -> None:
+@pytest.mark.parametrize("regrow", [True, False])
+def test_one_shot_drops_the_smallest_magnitudes(regrow: bool) -> None:
     model = make_model()
-    pruner = DynamicPruner(model, 0.7, schedule="one-shot")
+    pruner = DynamicPruner(model, 0.7, schedule="one-shot", regrow=regrow)
     optimizer = sgd(model)
     train(model, optimizer, None, 3)
     before = torch.cat([w.detach().flatten() for w in weights(model)])
