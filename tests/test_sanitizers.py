@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "csrc"
-AREAS = ("common", "cpu", "huffman", "lzw", "planes")
+AREAS = ("common", "cpu", "huffman", "lzw", "planes", "prune")
 SOURCES = sorted(str(p) for area in AREAS for p in (CORE / area).glob("*.c"))
 INCLUDES = [f"-I{CORE / area}" for area in ("include", *AREAS)]
 COMPILER = shlex.split(os.environ.get("CC", "cc"))

@@ -5,6 +5,7 @@ CODEC_HUFFMAN = TSR_CODEC_HUFFMAN
 CODEC_RAW = TSR_CODEC_RAW
 CODEC_LZW = TSR_CODEC_LZW
 FILTER_CHOOSE = TSR_FILTER_CHOOSE
+FILTER_SPARSE = TSR_FILTER_SPARSE
 BLOCK_CONTENT_MAX = TSR_BLOCK_CONTENT_MAX
 
 
@@ -26,7 +27,7 @@ def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not 
         after.
     typesize : {1, 2, 4, 8}
     filter : int
-        0 to 5 as in the format, or `FILTER_CHOOSE`.
+        0 to 5 as in the format, with `FILTER_SPARSE` added for a sparse block, or `FILTER_CHOOSE`.
     codec : int
         One of the `CODEC_` constants.
 
@@ -43,7 +44,9 @@ def encode_block_into(const uint8_t[::1] content not None, uint8_t[::1] out not 
     cdef int rc
     if typesize not in (1, 2, 4, 8) or not <size_t>typesize <= size <= TSR_BLOCK_CONTENT_MAX:
         raise ValueError("a block needs a type size of 1, 2, 4 or 8 and so many bytes to 1 MiB")
-    if not (0 <= filter <= TSR_FILTER_DELTA or filter == TSR_FILTER_CHOOSE):
+    if filter != TSR_FILTER_CHOOSE and (
+        not 0 <= filter & ~TSR_FILTER_SPARSE <= TSR_FILTER_DELTA or (filter and typesize == 1)
+    ):
         raise ValueError("unknown filter")
     if not 0 <= codec <= TSR_CODEC_LZW:
         raise ValueError("unknown codec")
@@ -83,8 +86,8 @@ def decode_block(const uint8_t[::1] payload not None, int shape, uint8_t[::1] ou
 
 
 def inspect_block(const uint8_t[::1] payload not None, int shape, size_t content_size):
-    """List (mode, size in bytes) of each plane of a block."""
-    cdef tsr_plane_info planes[8]
+    """List (mode, size in bytes) of each plane of a block, before them of the positions of a sparse one."""
+    cdef tsr_plane_info planes[9]
     cdef int n_planes = 0
     cdef size_t n_payload = <size_t>payload.shape[0]
     check(tsr_block_inspect(&payload[0] if n_payload else NULL, n_payload, content_size,

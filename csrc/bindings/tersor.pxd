@@ -18,6 +18,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODEC_RAW
         TSR_CODEC_LZW
         TSR_FILTER_DELTA
+        TSR_FILTER_SPARSE
         TSR_FILTER_CHOOSE
         TSR_HUFFMAN_MAX_LENGTH
         TSR_LZW_NEED_INPUT

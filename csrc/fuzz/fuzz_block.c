@@ -2,9 +2,9 @@
  * Fuzzes the block coder on every CPU path that the machine has.
  *
  * With libFuzzer (a path and its crashes are then found by coverage):
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -Icsrc/include -Icsrc/common -Icsrc/cpu \
- *       -Icsrc/huffman -Icsrc/planes csrc/fuzz/fuzz_block.c csrc/{common,cpu,huffman,planes}/[a-z]*.c -o fuzz
- *   ./fuzz -max_total_time=60 csrc/fuzz/corpus
+ *   clang -g -O1 -fsanitize=fuzzer,address,undefined -Icsrc/{include,common,cpu,huffman,lzw,planes,prune} \
+ *       csrc/fuzz/fuzz_block.c csrc/{common,cpu,huffman,lzw,planes,prune}/[a-z]*.c -o fuzz
+ *   ./fuzz -max_total_time=60 csrc/fuzz/corpus/block
  * With any compiler and sanitizer, -DFUZZ_STANDALONE makes a program that mutates real blocks by itself:
  *   ./fuzz CASES [SEED]        (tests/test_sanitizers.py builds and runs this one)
  *   ./fuzz --blocks FILE       checks blocks that another machine made (tests/test_neon.py)
@@ -56,7 +56,7 @@ static uint8_t *encode_everywhere(const uint8_t *content, size_t n, int typesize
         CHECK(dst && workspace);
         CHECK(tsr_block_encode(dst, cap, src, n, typesize, filter, codec, workspace, &n_written,
                                &this_shape) == TSR_OK);
-        CHECK(n_written <= n + 4 * (size_t)typesize);
+        CHECK(n_written <= n + 4 * (size_t)(typesize + 1));
         if (first) {
             CHECK(n_written == *n_payload && this_shape == *shape && !memcmp(first, dst, n_written));
             free(dst);
@@ -71,6 +71,14 @@ static uint8_t *encode_everywhere(const uint8_t *content, size_t n, int typesize
     return first;
 }
 
+/* A filter, sparse or not, or the encoder's choice. */
+static int filter_of(size_t number, int typesize) {
+    const size_t filter = number % 13;
+    if (filter == 12) return TSR_FILTER_CHOOSE;
+    if (typesize == 1) return TSR_FILTER_NONE;
+    return (int)(filter < 6 ? filter : filter - 6 + TSR_FILTER_SPARSE);
+}
+
 /* First byte: 0 to 127 = decode the rest; else encode the rest and decode that. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 5) return 0;
@@ -79,14 +87,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         decode_everywhere(data + 5, size - 5, data[1], n_content, NULL);
         return 0;
     }
-    const int typesize = 1 << (data[1] & 3), codec = data[2] % 3, filter = data[3] % 7;
+    const int typesize = 1 << (data[1] & 3), codec = data[2] % 3, filter = filter_of(data[3], typesize);
     const uint8_t *content = data + 4;
     const size_t n = size - 4;
     if (n < (size_t)typesize || n > TSR_BLOCK_CONTENT_MAX) return 0;
     size_t n_payload;
     uint8_t shape;
-    uint8_t *payload = encode_everywhere(content, n, typesize, filter == 6 ? TSR_FILTER_CHOOSE : filter, codec,
-                                         &n_payload, &shape);
+    uint8_t *payload = encode_everywhere(content, n, typesize, filter, codec, &n_payload, &shape);
     decode_everywhere(payload, n_payload, shape, n, content);
     free(payload);
     return 0;
@@ -110,6 +117,13 @@ static void fill(uint8_t *content, size_t n) {
         }
         content[i] = (uint8_t)symbol;
     }
+}
+
+/* Makes zeros of elements: of some, of most, or of all but a few. */
+static void prune(uint8_t *content, size_t n, int typesize) {
+    const size_t one_in = 1 + (1u << below(10));
+    for (size_t i = 0; i + (size_t)typesize <= n; i += (size_t)typesize)
+        if (below(one_in)) memset(content + i, 0, (size_t)typesize);
 }
 
 #define DECODE_ONLY 255
@@ -158,12 +172,13 @@ int main(int argc, char **argv) {
         const size_t n = sizes[below(sizeof sizes / sizeof *sizes)] + below(3);
         int typesize = 1 << below(4);
         while ((size_t)typesize > n) typesize /= 2;
-        const size_t f = below(7);
         uint8_t *content = malloc(n), shape;
         size_t n_payload;
         CHECK(content);
         fill(content, n);
-        uint8_t *payload = encode_everywhere(content, n, typesize, f == 6 ? TSR_FILTER_CHOOSE : (int)f,
+        if (below(2)) prune(content, n, typesize);
+        const int filter = filter_of(below(13), typesize);
+        uint8_t *payload = encode_everywhere(content, n, typesize, filter,
                                              below(8) ? TSR_CODEC_AUTO : (int)below(3), &n_payload, &shape);
         decode_everywhere(payload, n_payload, shape, n, content);
         for (int m = 0; m < 24; m++) {

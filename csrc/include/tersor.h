@@ -45,10 +45,11 @@ typedef enum tsr_result {
     TSR_ERR_TABLE_LENGTH = -20,       /* a code length that is zero or above the limit */
     TSR_ERR_TABLE_LONG = -21,         /* bytes are left over after the code table */
     TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
-    TSR_ERR_CODE_UNASSIGNED = -23     /* bits that are no symbol's code */
+    TSR_ERR_CODE_UNASSIGNED = -23,    /* bits that are no symbol's code */
+    TSR_ERR_POSITIONS = -24           /* positions of a sparse block that are not 0 and 1, or none of which is 1 */
 } tsr_result;
 
-#define TSR_RESULT_LAST TSR_ERR_CODE_UNASSIGNED
+#define TSR_RESULT_LAST TSR_ERR_POSITIONS
 
 /* A sentence fragment in plain English, never NULL. */
 const char *tsr_result_text(int result);
@@ -102,6 +103,7 @@ typedef enum tsr_filter {
     TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */
     TSR_FILTER_ROTATE_MAX = 4,
     TSR_FILTER_DELTA = 5,
+    TSR_FILTER_SPARSE = 8,   /* added to one of these: elements that are zero are left out, their positions coded */
     TSR_FILTER_CHOOSE = 255 /* encoder only: the one that a sample says is smallest */
 } tsr_filter;
 
@@ -115,7 +117,8 @@ size_t tsr_block_workspace_size(size_t content_len);
  * Codes one block. 1 <= src_len <= TSR_BLOCK_CONTENT_MAX; typesize is 1, 2, 4 or 8 and at most src_len;
  * dst_cap >= tsr_block_encode_bound(src_len); workspace has tsr_block_workspace_size(src_len) bytes.
  * `filter` other than TSR_FILTER_NONE needs typesize > 1 (TSR_FILTER_CHOOSE allows any). Sets *n_written
- * to the payload's size and *shape to the block header's shape byte.
+ * to the payload's size and *shape to the block header's shape byte. A block that would not get smaller by it is not
+ * made sparse.
  */
 tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, size_t src_len, int typesize,
                             int filter, int codec, void *workspace, size_t *n_written, uint8_t *shape);
@@ -128,15 +131,17 @@ tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, si
 tsr_result tsr_block_decode(uint8_t *dst, size_t dst_len, const uint8_t *src, size_t src_len, uint8_t shape,
                             void *workspace, size_t *fault);
 
-/* What a block's payload says of its planes, without decoding it: planes (1-8), and each one's mode
- * and size. The same checks as tsr_block_decode() makes before decoding. */
+/* What a block's payload says of its planes, without decoding it: how many there are, and each one's mode
+ * and size; that of a sparse block's positions is the first. The same checks as tsr_block_decode() makes before
+ * decoding. */
+#define TSR_BLOCK_PLANES_MAX 9
 typedef struct tsr_plane_info {
     uint8_t mode;
     uint32_t size;
 } tsr_plane_info;
 
 tsr_result tsr_block_inspect(const uint8_t *src, size_t src_len, size_t content_len, uint8_t shape,
-                             tsr_plane_info planes[8], int *n_planes);
+                             tsr_plane_info planes[TSR_BLOCK_PLANES_MAX], int *n_planes);
 
 /* ---- Huffman, the parts that tests and teaching look at ------------------------------------------ */
 

@@ -62,5 +62,6 @@ PLANES_TARGET static void join_flags(uint8_t *dst, size_t n, const uint8_t *flag
 }
 
 #define PLANES_FLAGS split_flags, join_flags
+#define PLANES_ZEROS tsr_planes_split_zeros_scalar, tsr_planes_join_zeros_scalar
 #include "planes_template.h"
 #endif

@@ -34,6 +34,60 @@ PLANES_TARGET static void join_flags(uint8_t *dst, size_t n, const uint8_t *flag
     tsr_planes_join_flags_scalar(dst + i, n - i, flags + i / 8, literals, common);
 }
 
+/* W bits an element, LANES of them in a vector. */
+#define DEFINE_ZEROS(W, LANES, STORE_POSITIONS, LOAD_POSITIONS)                                                   \
+    PLANES_TARGET static size_t split_zeros_##W(uint8_t *positions, uint8_t *elements, const uint8_t *src,        \
+                                                size_t n) {                                                       \
+        size_t i = 0, n_elements = 0;                                                                             \
+        for (; i + LANES <= n; i += LANES) {                                                                      \
+            const __m512i x = _mm512_loadu_si512(src + i * (W / 8));                                              \
+            const __mmask##LANES kept = _mm512_test_epi##W##_mask(x, x);                                          \
+            STORE_POSITIONS(positions + i, kept);                                                                 \
+            _mm512_storeu_si512(elements + n_elements * (W / 8), _mm512_maskz_compress_epi##W(kept, x));          \
+            n_elements += (size_t)_mm_popcnt_u64(kept);                                                           \
+        }                                                                                                         \
+        return n_elements + tsr_planes_split_zeros_scalar(positions + i, elements + n_elements * (W / 8),         \
+                                                          src + i * (W / 8), n - i, W / 8);                       \
+    }                                                                                                             \
+    PLANES_TARGET static void join_zeros_##W(uint8_t *dst, size_t n, const uint8_t *positions,                    \
+                                             const uint8_t *elements) {                                           \
+        size_t i = 0;                                                                                             \
+        for (; i + LANES <= n; i += LANES) {                                                                      \
+            const __mmask##LANES kept = (__mmask##LANES)LOAD_POSITIONS(positions + i);                            \
+            const __m512i next = _mm512_loadu_si512(elements);                                                    \
+            _mm512_storeu_si512(dst + i * (W / 8), _mm512_maskz_expand_epi##W(kept, next));                       \
+            elements += (size_t)_mm_popcnt_u64(kept) * (W / 8);                                                   \
+        }                                                                                                         \
+        tsr_planes_join_zeros_scalar(dst + i * (W / 8), n - i, positions + i, elements, W / 8);                   \
+    }
+
+#define STORE_32(at, kept) _mm256_storeu_si256((__m256i *)(void *)(at), _mm256_maskz_set1_epi8(kept, 1))
+#define STORE_16(at, kept) _mm_storeu_si128((__m128i *)(void *)(at), _mm_maskz_set1_epi8(kept, 1))
+#define STORE_8(at, kept) _mm_storel_epi64((__m128i *)(void *)(at), _mm_maskz_set1_epi8(kept, 1))
+#define ALIKE(test, x) test(x, x)
+#define LOAD_32(at) ALIKE(_mm256_test_epi8_mask, _mm256_loadu_si256((const __m256i *)(const void *)(at)))
+#define LOAD_16(at) ALIKE(_mm_test_epi8_mask, _mm_loadu_si128((const __m128i *)(const void *)(at)))
+#define LOAD_8(at) ALIKE(_mm_test_epi8_mask, _mm_loadl_epi64((const __m128i *)(const void *)(at)))
+
+DEFINE_ZEROS(16, 32, STORE_32, LOAD_32)
+DEFINE_ZEROS(32, 16, STORE_16, LOAD_16)
+DEFINE_ZEROS(64, 8, STORE_8, LOAD_8)
+
+PLANES_TARGET static size_t split_zeros(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n,
+                                        int typesize) {
+    if (typesize == 2) return split_zeros_16(positions, elements, src, n);
+    if (typesize == 4) return split_zeros_32(positions, elements, src, n);
+    return split_zeros_64(positions, elements, src, n);
+}
+
+PLANES_TARGET static void join_zeros(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements,
+                                     int typesize) {
+    if (typesize == 2) join_zeros_16(dst, n, positions, elements);
+    else if (typesize == 4) join_zeros_32(dst, n, positions, elements);
+    else join_zeros_64(dst, n, positions, elements);
+}
+
 #define PLANES_FLAGS split_flags, join_flags
+#define PLANES_ZEROS split_zeros, join_zeros
 #include "planes_template.h"
 #endif

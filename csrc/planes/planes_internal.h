@@ -20,6 +20,11 @@ typedef struct planes_kernels {
     size_t (*split_flags)(uint8_t *flags, uint8_t *literals, const uint8_t *src, size_t n, uint8_t common);
     /* The way back. TSR_PLANE_SLACK bytes after the literals are readable. */
     void (*join_flags)(uint8_t *dst, size_t n, const uint8_t *flags, const uint8_t *literals, uint8_t common);
+    /* Sets positions[i] to whether element i has a bit set, and collects those that have; returns their number.
+     * TSR_PLANE_SLACK bytes after n positions and elements may be overwritten. */
+    size_t (*split_zeros)(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n, int typesize);
+    /* The way back; positions are 0 and 1. TSR_PLANE_SLACK bytes after the elements are readable. */
+    void (*join_zeros)(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements, int typesize);
 } planes_kernels;
 
 extern const planes_kernels tsr_planes_scalar;
@@ -37,6 +42,11 @@ size_t tsr_planes_split_flags_scalar(uint8_t *flags, uint8_t *literals, const ui
                                      uint8_t common);
 void tsr_planes_join_flags_scalar(uint8_t *dst, size_t n, const uint8_t *flags, const uint8_t *literals,
                                   uint8_t common);
+
+size_t tsr_planes_split_zeros_scalar(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n,
+                                     int typesize);
+void tsr_planes_join_zeros_scalar(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements,
+                                  int typesize);
 
 /* entropy.c: log2(c), c > 0, and the entropy of n < 65536 sampled bytes, in bits / 256. */
 uint32_t tsr_log2_256(uint32_t c);

@@ -33,10 +33,49 @@ void tsr_planes_join_flags_scalar(uint8_t *dst, size_t n, const uint8_t *flags, 
     }
 }
 
+/* The number of bytes is a constant in each call, so that copying is a load and a store. */
+TSR_INLINE size_t split_zeros(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n, size_t typesize) {
+    const uint8_t *const first = elements;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = 0;
+        memcpy(&x, src + i * typesize, typesize);
+        memcpy(elements, &x, typesize);
+        positions[i] = x != 0;
+        elements += x != 0 ? typesize : 0;
+    }
+    return (size_t)(elements - first) / typesize;
+}
+
+TSR_INLINE void join_zeros(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements,
+                           size_t typesize) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = 0;
+        memcpy(&x, elements, typesize);
+        x &= 0 - (uint64_t)positions[i];
+        memcpy(dst + i * typesize, &x, typesize);
+        elements += positions[i] ? typesize : 0;
+    }
+}
+
+size_t tsr_planes_split_zeros_scalar(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n,
+                                     int typesize) {
+    if (typesize == 2) return split_zeros(positions, elements, src, n, 2);
+    if (typesize == 4) return split_zeros(positions, elements, src, n, 4);
+    return split_zeros(positions, elements, src, n, 8);
+}
+
+void tsr_planes_join_zeros_scalar(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements,
+                                  int typesize) {
+    if (typesize == 2) join_zeros(dst, n, positions, elements, 2);
+    else if (typesize == 4) join_zeros(dst, n, positions, elements, 4);
+    else join_zeros(dst, n, positions, elements, 8);
+}
+
 #define PLANES_NAME tsr_planes_scalar
 #define PLANES_PATH TSR_CPU_SCALAR
 #define PLANES_TARGET
 #define PLANES_FLAGS tsr_planes_split_flags_scalar, tsr_planes_join_flags_scalar
+#define PLANES_ZEROS tsr_planes_split_zeros_scalar, tsr_planes_join_zeros_scalar
 #include "planes_template.h"
 
 static const planes_kernels *active = &tsr_planes_scalar;

@@ -5,6 +5,7 @@
  *     PLANES_PATH    its tsr_cpu_path
  *     PLANES_TARGET  the target attribute
  *     PLANES_FLAGS   the table's split_flags and join_flags
+ *     PLANES_ZEROS   the table's split_zeros and join_zeros
  */
 #include "planes_internal.h"
 
@@ -95,4 +96,4 @@ PLANES_TARGET static void join(uint8_t *dst, const uint8_t *const *planes, size_
     else BY_FILTER(join_64, dst, planes, n);
 }
 
-const planes_kernels PLANES_NAME = {PLANES_PATH, split, join, PLANES_FLAGS};
+const planes_kernels PLANES_NAME = {PLANES_PATH, split, join, PLANES_FLAGS, PLANES_ZEROS};

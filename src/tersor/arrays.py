@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -239,17 +239,7 @@ def decompress_array(
     ValueError
         If `out` does not fit.
     """
-    blocks = list(iter_blocks(_native.byte_view(data), max_length))
-    header_blocks, head = _first_bytes(blocks)
-    parsed = parse_npy_header(head)
-    if parsed is None:
-        raise CorruptDataError("the content is not an .npy array")
-    shape, fortran, dtype, header_size = parsed
-    size = sum(block.content_size for block in blocks) - header_size
-    if size != math.prod(shape) * dtype.itemsize:
-        raise CorruptDataError(
-            f"the content has {size} bytes for an array of shape {shape} and dtype {dtype}"
-        )
+    shape, fortran, dtype, rest, blocks = open_array(_native.byte_view(data), max_length)
     order: Literal["C", "F"] = "F" if fortran else "C"
     if out is None:
         try:
@@ -264,12 +254,37 @@ def decompress_array(
             raise ValueError(
                 f"out must be a contiguous, writable array of shape {shape}, dtype {dtype}, order {order}"
             )
-    if size:
+    if array.nbytes:
         view = bytes_of(array)
-        rest = head[header_size:]
         view[: len(rest)] = rest
-        decode_blocks(blocks[header_blocks:], view[len(rest) :], threads)
+        decode_blocks(blocks, view[len(rest) :], threads)
     return array if out is None else out
+
+
+class OpenArray(NamedTuple):
+    """A compressed array of which no more than the header has been decoded."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    rest: bytes  # of the elements, what the header's blocks hold
+    blocks: list[Block]  # those after them
+
+
+def open_array(data: memoryview, max_length: int = -1) -> OpenArray:
+    """Read the header of a compressed array, and check that the blocks add up to what it says."""
+    blocks = list(iter_blocks(data, max_length))
+    header_blocks, head = _first_bytes(blocks)
+    parsed = parse_npy_header(head)
+    if parsed is None:
+        raise CorruptDataError("the content is not an .npy array")
+    shape, fortran, dtype, header_size = parsed
+    size = sum(block.content_size for block in blocks) - header_size
+    if size != math.prod(shape) * dtype.itemsize:
+        raise CorruptDataError(
+            f"the content has {size} bytes for an array of shape {shape} and dtype {dtype}"
+        )
+    return OpenArray(shape, fortran, dtype, head[header_size:], blocks[header_blocks:])
 
 
 def _first_bytes(blocks: list[Block]) -> tuple[int, bytes]:

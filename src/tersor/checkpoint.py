@@ -17,12 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import _native
 from .arrays import as_numpy, bytes_of, extension_dtype
 from .atomic import atomic_output
 from .errors import CorruptDataError, LimitError, TersorError, UnsupportedFormatError
 from .file import TersorFile, read_blocks, read_exactly
 from .frame import (
+    SPARSE,
     Block,
     FrameWriter,
     block_size,
@@ -564,15 +564,21 @@ PLANE_MODES = ("raw", "single", "huffman", "huffman", "huffman", "flags", "packe
 
 
 def describe_planes(blocks: Iterator[Block]) -> list[str]:
-    """Name the ways in which each byte plane is coded, most significant first, over all blocks."""
-    planes: list[Counter[str]] = []
+    """Name the ways in which each byte plane is coded, most significant first, over all blocks.
+
+    Before them the positions of elements that are not zero, where blocks are sparse.
+    """
+    planes: list[set[str]] = []
+    positions: set[str] = set()
     for block in blocks:
-        modes = _native.inspect_block(block.payload, block.shape, block.content_size)
-        for p, (mode, _) in enumerate(modes):
-            while len(planes) <= p:
-                planes.append(Counter())
-            planes[p][PLANE_MODES[mode]] += 1
-    return ["/".join(sorted(counts)) for counts in reversed(planes)] or ["empty"]
+        modes = [PLANE_MODES[mode] for mode, _ in block.planes()]
+        if block.shape & SPARSE:
+            positions.add(modes.pop(0))
+        planes += [set() for _ in range(len(planes), len(modes))]
+        for p, mode in enumerate(modes):
+            planes[p].add(mode)
+    by = ["positions by " + "/".join(sorted(positions))] if positions else []
+    return by + ["/".join(sorted(modes)) for modes in reversed(planes)] or ["empty"]
 
 
 class TensorSlice:

@@ -28,6 +28,7 @@ VERSION = 1
 KIND_END = 0
 KIND_PLANES = 1
 FLAG_CONTENT_SIZE = 1
+SPARSE = _native.FILTER_SPARSE << 2  # in a block's shape
 
 HEADER = struct.Struct("<4sBBHQ")
 BLOCK = struct.Struct("<BB3s3sQ")
@@ -42,8 +43,8 @@ CODECS = {
     "raw": _native.CODEC_RAW,
 }
 
-# Header, and the plane headers of the widest type.
-_BLOCK_OVERHEAD = BLOCK.size + 8 * 4
+# Header, and the plane headers of the widest type, with that of positions.
+_BLOCK_OVERHEAD = BLOCK.size + 9 * 4
 
 # Content handed to a worker at a time: enough to make the hand-over cheap.
 _BATCH = 2 << 20
@@ -275,6 +276,10 @@ class Block(NamedTuple):
     payload: memoryview
     check: int
     offset: int  # of its content in the frame's content
+
+    def planes(self) -> list[tuple[int, int]]:
+        """Mode and size of each plane as it is coded."""
+        return _native.inspect_block(self.payload, self.shape, self.content_size)
 
     def decode_into(self, out: memoryview) -> None:
         """Decode into exactly `content_size` bytes and verify them."""

@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from .. import _native
 from ..errors import LimitError
 from ..file import CodedFile, TersorFile, read_blocks, read_exactly
-from ..frame import MAGIC
+from ..frame import MAGIC, SPARSE
 from .output import open_output, print_table, progress_bar, refuse_existing
 from .show import bench, demo
 
@@ -315,8 +314,9 @@ def _inspect_frames(name: str) -> dict[str, Any]:
             frame["content_bytes"] += block.content_size
             frame["payload_bytes"] += len(block.payload)
             frame["typesizes"][str(1 << (block.shape & 3))] += 1
-            frame["filters"][_FILTERS[block.shape >> 2]] += 1
-            for mode, _ in _native.inspect_block(block.payload, block.shape, block.content_size):
+            sparse = "sparse " if block.shape & SPARSE else ""
+            frame["filters"][sparse + _FILTERS[block.shape >> 2 & 7]] += 1
+            for mode, _ in block.planes():
                 frame["planes"][_MODES[mode]] += 1
         size = _size(source) if name != "-" else None
     content = sum(f["content_bytes"] for f in frames)

@@ -45,8 +45,8 @@ def encode_block(
     typesize : {1, 2, 4, 8}
         Size of the elements in bytes.
     filter : int
-        0 for none, 1 to 4 to rotate by so many bits, 5 for differences; see `planes.split`. The fast
-        library chooses one by itself, this leaves it to the caller.
+        0 for none, 1 to 4 to rotate by so many bits, 5 for differences; see `planes.split`. With 8 added the
+        block is sparse. The fast library chooses by itself, this leaves it to the caller.
     codec : {"auto", "huffman", "lzw", "raw"}
 
     Returns
@@ -76,14 +76,33 @@ def encode_block(
     planes.check_shape(typesize, filter)
     if not typesize <= len(content) <= _BLOCK_CONTENT_MAX:
         raise ValueError(f"a block of this type size has {typesize} bytes to 1 MiB of content")
-    split, rest = planes.split(content, typesize, filter)
-    headers = b""
-    data = b""
-    for plane in split:
-        mode, coded = encode_plane(plane, codec)
-        headers += bytes([mode]) + _u24(len(coded))
-        data += coded
+    coded: list[tuple[int, bytes]] = []
+    if filter & planes.SPARSE:
+        coded, rest = _encode_sparse(content, typesize, filter & ~planes.SPARSE, codec)
+    if not coded:
+        filter &= ~planes.SPARSE
+        split, rest = planes.split(content, typesize, filter)
+        coded = [encode_plane(plane, codec) for plane in split]
+    headers = b"".join(bytes([mode]) + _u24(len(data)) for mode, data in coded)
+    data = b"".join(data for _, data in coded)
     return planes.TYPE_SIZES.index(typesize) | filter << 2, headers + data + rest
+
+
+def _encode_sparse(
+    content: bytes, typesize: int, filter: int, codec: str
+) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Code positions and planes of the elements that are not zero; no planes where that is no use."""
+    n_whole = len(content) - len(content) % typesize
+    elements = [content[at : at + typesize] for at in range(0, n_whole, typesize)]
+    positions = bytes(any(element) for element in elements)
+    kept = b"".join(element for element in elements if any(element))
+    if not kept:
+        return [], b""
+    coded = [encode_plane(positions, codec)]
+    if len(coded[0][1]) + len(kept) > n_whole:
+        return [], b""
+    coded += [encode_plane(plane, codec) for plane in planes.split(kept, typesize, filter)[0]]
+    return coded, content[n_whole:]
 
 
 def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
@@ -134,10 +153,12 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
             f"{content_size} bytes of content are no element of {typesize} bytes (shape {shape:#04x})"
         )
 
-    at = _PLANE_HEADER_SIZE * typesize
+    sparse = filter & planes.SPARSE
+    n_planes = typesize + bool(sparse)
+    at = _PLANE_HEADER_SIZE * n_planes
     if len(payload) < at:
         raise CorruptDataError(
-            f"a payload of {len(payload)} bytes has no room for the headers of {typesize} planes"
+            f"a payload of {len(payload)} bytes has no room for the headers of {n_planes} planes"
         )
     headers = [(payload[i], _from_u24(payload, i + 1)) for i in range(0, at, _PLANE_HEADER_SIZE)]
     # First, because the sizes of planes in an unknown mode may mean anything.
@@ -152,11 +173,22 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
         )
 
     decoded = []
+    n_here = n
     for p, (mode, size) in enumerate(headers):
         with _located(f"plane {p}, at byte {at} of the payload"):
-            decoded.append(decode_plane(mode, payload[at : at + size], n))
+            decoded.append(decode_plane(mode, payload[at : at + size], n_here))
         at += size
-    return planes.join(decoded, payload[at:], typesize, filter)
+        if sparse and p == 0:
+            positions = decoded.pop()
+            if set(positions) - {0, 1} or 1 not in positions:
+                raise CorruptDataError("positions are not 0 and 1, or none of them is 1")
+            n_here = positions.count(1)
+    content = planes.join(decoded, b"", typesize, filter & ~planes.SPARSE)
+    if sparse:
+        kept = iter(range(0, len(content), typesize))
+        zero = bytes(typesize)
+        content = b"".join(content[(k := next(kept)) : k + typesize] if p else zero for p in positions)
+    return content + payload[at:]
 
 
 # ---- Writing frames -----------------------------------------------------------------------------
@@ -171,7 +203,8 @@ def compress(data: bytes, typesize: int = 1, filter: int = planes.NONE, codec: s
     typesize : {1, 2, 4, 8}
         Size in bytes of the elements that `data` consists of.
     filter : int
-        For all blocks: 0 for none, 1 to 4 to rotate by so many bits, 5 for differences.
+        For all blocks: 0 for none, 1 to 4 to rotate by so many bits, 5 for differences, with 8 added to leave
+        out elements that are zero.
     codec : {"auto", "huffman", "lzw", "raw"}
 
     Returns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DELTA", "NONE", "ROTATE_MAX", "TYPE_SIZES", "check_shape", "join", "split"]
+__all__ = ["DELTA", "NONE", "ROTATE_MAX", "SPARSE", "TYPE_SIZES", "check_shape", "join", "split"]
 
 TYPE_SIZES = (1, 2, 4, 8)
 
@@ -13,12 +13,15 @@ NONE = 0
 ROTATE_MAX = 4
 DELTA = 5
 
+# Added to a filter where elements that are zero are left out.
+SPARSE = 8
+
 
 def check_shape(typesize: int, filter: int) -> None:
     """Raise `ValueError` for a type size and filter that the format does not have together."""
     if typesize not in TYPE_SIZES:
         raise ValueError(f"the type size must be 1, 2, 4 or 8, not {typesize}")
-    if not NONE <= filter <= DELTA:
+    if not NONE <= filter & ~SPARSE <= DELTA:
         raise ValueError(f"there are filters 0 to {DELTA}, but none {filter}")
     if typesize == 1 and filter != NONE:
         raise ValueError(f"filter {filter} needs elements of two bytes or more")
