@@ -77,7 +77,12 @@ class _Masked:
         """Exchange the mask; what comes back does so from hiding, else from zero."""
         tensor = self.tensor
         if self.hidden is not None:
-            self.hidden = self.dense()
+            # A hidden weight went where it should go if it were the only one. Many come back at once: not
+            # further from zero than what was kept is.
+            dense = self.dense()
+            stay = kept & (self.kept != 0)
+            least = float(torch.where(stay, dense.abs(), math.inf).min()) if dense.numel() else 0.0
+            self.hidden = torch.where(kept & ~stay, dense.clamp(-least, least), dense)
             tensor.copy_(self.hidden)
         self.kept.copy_(kept)
         tensor.mul_(self.kept)
@@ -196,16 +201,17 @@ class DynamicPruner:
         inputs m does not divide stay dense. "channel" drops whole channels, which `finalize` takes out of
         the network.
     regrow : bool or {"surgery", "gradient"}
-        Whether dropped weights may come back. "surgery", the same as True: each goes on being
-        trained out of sight, with the gradient that it would have, and returns with the value it has by then
-        once it is worth more than another; channels return with the weights they had. "gradient": at each
-        choice the least important are exchanged for those with the largest gradient, which start from zero.
+        Whether dropped weights may come back. "surgery", the same as True: each goes on being trained
+        out of sight, with the gradient that it would have, and returns with the value it has by then, but
+        no larger than the least of its layer, once it is worth more than another; channels return with
+        the weights they had. "gradient": at each choice the least important are exchanged for those with the
+        largest gradient, which start from zero.
     margin : float
         How much more a dropped weight must be worth than a kept one to take its place, so that few
         change back and forth; with "surgery".
     exchange : float
-        Share of the kept weights that are exchanged at first, falling to zero along a cosine; with
-        "gradient".
+        Share of the kept weights that are exchanged at first, and at most with "surgery", at a time. It
+        falls to zero along a cosine, so that what is left can settle.
     begin, end, frequency : int
         Steps of training before the first choice, at the last, and between two. A one-shot schedule
         needs no end.
@@ -492,14 +498,20 @@ class DynamicPruner:
             flat = score.view(-1)
             n_best = min(self._min_keep, len(flat))
             flat[flat.argmax() if n_best == 1 else flat.topk(n_best).indices] = math.inf
+        n = sum(score.numel() for score in scores)
+        n_dropped = sum(int((~keep).sum()) for keep in kept)
+        exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
+        if self._regrow == "surgery":
+            # Of those that want to come back the first few, but as many as there is room for.
+            back = max(exchange, n_dropped - n_drop)
+            hidden = [torch.where(keep, -math.inf, s) for s, keep in zip(scores, kept, strict=True)]
+            for score, keep, some in zip(scores, kept, without_lowest(hidden, n - back), strict=True):
+                score.copy_(torch.where(keep | some, score, -math.inf))
         self._units.protect(scores)
         if self._regrow == "surgery":
             return without_lowest(scores, n_drop)
-        n_dropped = sum(int((~keep).sum()) for keep in kept)
         if growth is None:
             return without_lowest(scores, max(n_drop, n_dropped))
-        n = sum(score.numel() for score in scores)
-        exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
         room = n - sum(min(self._min_keep, score.numel()) for score in scores)
         for gradient, keep in zip(
             growth, without_lowest(scores, min(max(n_drop + exchange, n_dropped), room)), strict=True
