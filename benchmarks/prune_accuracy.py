@@ -11,20 +11,25 @@ takes some 20 minutes on two cores.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networks
 import torch
 from tables import table
+from torch import nn
 
-from tersor.nn import DynamicPruner
+from tersor.nn import DynamicPruner, prune_oneshot_
 
 QUICK_IMAGES = 6000
+CALIBRATION = 1024
+ONESHOT = (0.5, 0.7, 0.8, 0.9)
+ONESHOT_METHODS = ("magnitude", "wanda", "sparsegpt")
 
 
 class Recipe(NamedTuple):
@@ -45,7 +50,7 @@ IMPORTANCES = ("magnitude", "gradient", "movement")
 COLOURS = {"magnitude": "#0072b2", "gradient": "#d55e00", "movement": "#009e73"}
 
 
-def error(
+def train(
     name: str,
     data: networks.Data,
     recipe: Recipe,
@@ -54,8 +59,8 @@ def error(
     *,
     importance: str = "magnitude",
     regrow: bool = True,
-) -> float:
-    """Train a network, pruned or not, and measure its error in percent."""
+) -> nn.Module:
+    """Train a network, pruned or not."""
     start = time.perf_counter()
     network = networks.build(name, seed)
     steps = networks.n_steps(data, recipe.epochs)
@@ -75,10 +80,16 @@ def error(
     networks.train(network, data, epochs=recipe.epochs, lr=recipe.lr, seed=seed, after_step=after_step)
     if pruner is not None:
         pruner.finalize()
-    found = networks.evaluate(network, data)
     what = f"{sparsity:.1%} by {importance}{' with regrowth' * regrow}" if sparsity else "dense"
-    print(f"{name}, seed {seed}, {what}: {found:.2f} %, {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    return found
+    print(f"{name}, seed {seed}, {what}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return network
+
+
+def error(
+    name: str, data: networks.Data, recipe: Recipe, seed: int, *arguments: Any, **options: Any
+) -> float:
+    """Train a network and measure its error in percent."""
+    return networks.evaluate(train(name, data, recipe, seed, *arguments, **options), data)
 
 
 def spread(errors: list[float]) -> str:
@@ -86,20 +97,35 @@ def spread(errors: list[float]) -> str:
     return f"{statistics.mean(errors):.2f} ({min(errors):.2f} to {max(errors):.2f})"
 
 
-def accuracy_table(data: networks.Data, seeds: int, quick: bool) -> Iterator[str]:
-    """Compare pruned networks with dense ones."""
+def accuracy_tables(data: networks.Data, seeds: int, quick: bool) -> Iterator[str]:
+    """Compare pruned networks with dense ones, and ways to prune the dense ones without training."""
+    oneshot = []
+    rows = []
+    for name, recipe in RECIPES.items():
+        recipe = recipe._replace(epochs=1) if quick else recipe
+        weights = sum(p.numel() for p in networks.build(name, 0).parameters() if p.ndim > 1)
+        dense = [train(name, data, recipe, seed) for seed in range(seeds)]
+        errors = spread([networks.evaluate(network, data) for network in dense])
+        for sparsity in recipe.sparsities:
+            pruned = [error(name, data, recipe, seed, sparsity) for seed in range(seeds)]
+            kept = f"{weights - round(sparsity * weights):,} of {weights:,}"
+            rows.append([f"{name}, {sparsity:.0%} pruned", kept, errors, spread(pruned)])
+        for method in ONESHOT_METHODS:
+            oneshot.append([f"{name}, {method}", *oneshot_errors(dense, data, method)])
+    yield from table(["", "weights kept", "error % dense", "error % pruned"], rows)
+    yield from table(["error %, pruned without training", *(f"{s:.0%}" for s in ONESHOT)], oneshot)
 
-    def rows() -> Iterator[list[str]]:
-        for name, recipe in RECIPES.items():
-            recipe = recipe._replace(epochs=1) if quick else recipe
-            weights = sum(p.numel() for p in networks.build(name, 0).parameters() if p.ndim > 1)
-            dense = [error(name, data, recipe, seed) for seed in range(seeds)]
-            for sparsity in recipe.sparsities:
-                pruned = [error(name, data, recipe, seed, sparsity) for seed in range(seeds)]
-                kept = f"{weights - round(sparsity * weights):,} of {weights:,}"
-                yield [f"{name}, {sparsity:.0%} pruned", kept, spread(dense), spread(pruned)]
 
-    yield from table(["", "weights kept", "error % dense", "error % pruned"], rows())
+def oneshot_errors(dense: list[nn.Module], data: networks.Data, method: str) -> Iterator[str]:
+    """Prune trained networks, shown some of the images that they were trained on."""
+    calibration = data.train_images[:CALIBRATION].split(256)
+    for sparsity in ONESHOT:
+        errors = []
+        for network in dense:
+            network = copy.deepcopy(network)
+            prune_oneshot_(network, sparsity, method=method, calibration=calibration)
+            errors.append(networks.evaluate(network, data))
+        yield f"{statistics.mean(errors):.2f}"
 
 
 def plot(data: networks.Data, seeds: int, quick: bool, path: Path) -> Iterator[str]:
@@ -144,7 +170,7 @@ def main() -> None:
     )
     networks.add_arguments(parser)
     parser.add_argument("--plot", type=Path, help="draw accuracy against sparsity into this SVG file, too")
-    parser.add_argument("--only-plot", action="store_true", help="leave out the table")
+    parser.add_argument("--only-plot", action="store_true", help="leave out the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data = networks.load(arguments.data)
@@ -152,7 +178,7 @@ def main() -> None:
     if arguments.quick:
         data, seeds = data.head(QUICK_IMAGES), 1
     if not arguments.only_plot:
-        for line in accuracy_table(data, seeds, arguments.quick):
+        for line in accuracy_tables(data, seeds, arguments.quick):
             print(line, flush=True)
     if arguments.plot:
         for line in plot(data, seeds, arguments.quick, arguments.plot):

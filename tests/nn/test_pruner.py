@@ -95,9 +95,10 @@ def test_layer_scope_gives_every_layer_the_same_share() -> None:
     assert [int((w == 0).sum()) for w in weights(model)] == [round(0.8 * w.numel()) for w in weights(model)]
 
 
-def test_one_shot_drops_the_smallest_magnitudes() -> None:
+@pytest.mark.parametrize("regrow", [True, False])
+def test_one_shot_drops_the_smallest_magnitudes(regrow: bool) -> None:
     model = make_model()
-    pruner = DynamicPruner(model, 0.7, schedule="one-shot")
+    pruner = DynamicPruner(model, 0.7, schedule="one-shot", regrow=regrow)
     optimizer = sgd(model)
     train(model, optimizer, None, 3)
     before = torch.cat([w.detach().flatten() for w in weights(model)])
@@ -205,10 +206,12 @@ def two_weights(regrow: bool | str) -> tuple[nn.Linear, list[list[bool]]]:
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 0.1]]))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=30, frequency=5, regrow=regrow)
+    pruner = DynamicPruner(
+        model, 0.5, schedule="one-shot", end=40, frequency=5, regrow=regrow, exchange=1, min_keep=0
+    )
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     kept = []
-    for _ in range(30):
+    for _ in range(40):
         optimizer.zero_grad()
         (model(x).flatten() - torch.tensor([0.0, 3.0])).square().sum().backward()
         optimizer.step()
@@ -229,26 +232,45 @@ def test_a_weight_that_becomes_important_returns(regrow: bool | str) -> None:
 
 def test_a_weight_that_becomes_important_does_not_return_when_it_must_not() -> None:
     model, kept = two_weights(False)
-    assert kept == [[True, False]] * 30
+    assert kept == [[True, False]] * 40
     assert model.weight[0, 1] == 0
 
 
-def test_surgery_trains_hidden_weights_with_the_gradient_they_would_have() -> None:
-    """A hidden weight follows the optimizer: its value on return is the sum of its updates."""
-    model = nn.Linear(2, 1, bias=False)
+@pytest.mark.parametrize("speed", [0.1, 0.3])
+def test_surgery_trains_hidden_weights_with_the_gradient_they_would_have(speed: float) -> None:
+    """A hidden weight is the sum of its updates, and returns with that or with the least of the kept."""
+    model = nn.Linear(4, 1, bias=False)
     with torch.no_grad():
-        model.weight.copy_(torch.tensor([[1.0, 0.5]]))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=6, frequency=5, margin=0)
+        model.weight.copy_(torch.tensor([[1.0, 0.5, 2.0, 0.1]]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=speed)
+    pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=20, frequency=5, margin=0, exchange=1)
     for step in range(6):
         optimizer.zero_grad()
-        (model.weight * torch.tensor([[0.0, -1.0]])).sum().backward()  # each step adds 0.1 to the second
+        (model.weight * torch.tensor([[0.0, -1.0, 0.0, 0.0]])).sum().backward()  # moves the second
         optimizer.step()
         pruner.step()
         if step < 5:
-            assert model.weight.tolist() == [[1, 0]]
-    assert model.weight[0, 0] == 0
-    assert model.weight[0, 1].item() == pytest.approx(0.5 + 6 * 0.1)
+            assert model.weight.tolist() == [[1, 0, 2, 0]]
+    expected = min(0.5 + 6 * speed, 2.0)
+    assert torch.allclose(model.weight.detach(), torch.tensor([[0.0, expected, 2.0, 0.0]]))
+
+
+def test_no_more_come_back_at_a_time_than_the_exchange_allows() -> None:
+    model = nn.Linear(100, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.linspace(1, 2, 100))
+    pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=50, frequency=1, exchange=0.2)
+    pruner.step()
+    seen = []
+    for step in range(2, 51):
+        before = pruner.masks()[""]
+        with torch.no_grad():
+            model.weight[~before] = 5  # all that are hidden would be worth more
+        pruner.step()
+        seen.append(int((pruner.masks()[""] & ~before).sum()))
+        assert seen[-1] == round(0.2 * (1 + math.cos(math.pi * step / 50)) / 2 * 50)
+    assert seen[0] == 10
+    assert seen[-1] == 0
 
 
 def test_regrowth_by_gradient_exchanges_the_least_for_the_steepest() -> None:
@@ -270,20 +292,18 @@ def test_regrowth_by_gradient_exchanges_the_least_for_the_steepest() -> None:
     assert pruner.masks()[""].tolist() == [[True, True, False, False, True, True]]
 
 
-def test_margin_keeps_what_is_kept() -> None:
-    def kept_after(margin: float) -> bool:
-        model = nn.Linear(2, 1, bias=False)
-        with torch.no_grad():
-            model.weight.copy_(torch.tensor([[1.0, 0.95]]))
-        pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=2, frequency=1, margin=margin)
-        pruner.step()
-        with torch.no_grad():
-            model.weight[0, 1] = 0.1  # what an optimizer would do: the hidden weight is 1.05 now
-        pruner.step()
-        return bool(model.weight[0, 0] != 0)
-
-    assert not kept_after(0)
-    assert kept_after(0.1)
+@pytest.mark.parametrize("margin", [0, 0.1])
+def test_margin_keeps_what_is_kept(margin: float) -> None:
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 0.95]]))
+    options: dict[str, Any] = {"margin": margin, "exchange": 1, "min_keep": 0}
+    pruner = DynamicPruner(model, 0.5, schedule="one-shot", end=9, frequency=1, **options)
+    pruner.step()
+    with torch.no_grad():
+        model.weight[0, 1] = 0.1  # what an optimizer would do: the hidden weight is 1.05 now
+    pruner.step()
+    assert bool(model.weight[0, 0] != 0) == (margin > 0)
 
 
 # ---- Going on ------------------------------------------------------------------------------------

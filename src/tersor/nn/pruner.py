@@ -70,16 +70,22 @@ class _Masked:
     def dense(self) -> Tensor:
         """The weights with the hidden ones in their places."""
         tensor = self.tensor.float()
+        # Exact at both ends, and faster than torch.where.
         return tensor if self.hidden is None else torch.lerp(self.hidden, tensor, self.kept.float())
 
     def set_kept(self, kept: Tensor) -> None:
         """Exchange the mask; what comes back does so from hiding, else from zero."""
         tensor = self.tensor
         if self.hidden is not None:
-            self.hidden.copy_(self.dense())
+            # A hidden weight went where it should go if it were the only one. Many come back at once: not
+            # further from zero than what was kept is.
+            dense = self.dense()
+            stay = kept & (self.kept != 0)
+            least = float(torch.where(stay, dense.abs(), math.inf).min()) if dense.numel() else 0.0
+            self.hidden = torch.where(kept & ~stay, dense.clamp(-least, least), dense)
             tensor.copy_(self.hidden)
         self.kept.copy_(kept)
-        tensor.masked_fill_(~kept, 0)
+        tensor.mul_(self.kept)
 
 
 class _Weights:
@@ -195,16 +201,17 @@ class DynamicPruner:
         inputs m does not divide stay dense. "channel" drops whole channels, which `finalize` takes out of
         the network.
     regrow : bool or {"surgery", "gradient"}
-        Whether dropped weights may come back. "surgery", the same as True: each goes on being
-        trained out of sight, with the gradient that it would have, and returns with the value it has by then
-        once it is worth more than another; channels return with the weights they had. "gradient": at each
-        choice the least important are exchanged for those with the largest gradient, which start from zero.
+        Whether dropped weights may come back. "surgery", the same as True: each goes on being trained
+        out of sight, with the gradient that it would have, and returns with the value it has by then, but
+        no larger than the least of its layer, once it is worth more than another; channels return with
+        the weights they had. "gradient": at each choice the least important are exchanged for those with the
+        largest gradient, which start from zero.
     margin : float
         How much more a dropped weight must be worth than a kept one to take its place, so that few
         change back and forth; with "surgery".
     exchange : float
-        Share of the kept weights that are exchanged at first, falling to zero along a cosine; with
-        "gradient".
+        Share of the kept weights that are exchanged at first, and at most with "surgery", at a time. It
+        falls to zero along a cosine, so that what is left can settle.
     begin, end, frequency : int
         Steps of training before the first choice, at the last, and between two. A one-shot schedule
         needs no end.
@@ -430,7 +437,7 @@ class DynamicPruner:
         for masked in self._masked:
             if masked.module not in modules:
                 raise RuntimeError(f"{masked.name!r} is no longer part of the model")
-        scores = self._unit_scores([m.dense().abs_() if m.score is None else m.score for m in self._masked])
+        scores = self._unit_scores([m.dense().abs() if m.score is None else m.score for m in self._masked])
         growth = None
         if self._regrow == "gradient":
             gradients = [(m, m.gradient) for m in self._masked]
@@ -458,7 +465,8 @@ class DynamicPruner:
     def _unit_scores(self, scores: list[Tensor]) -> list[Tensor]:
         """Turn scores of weights into those of units, which every process of the group has alike."""
         for masked, score in zip(self._masked, scores, strict=True):
-            if not score.isfinite().all():
+            # The sum is quick, but that of finite numbers need not be.
+            if not score.sum().isfinite() and not score.isfinite().all():
                 raise ValueError(f"{masked.name!r} has weights or scores that are not finite")
         # Copies, and where `tersor.prune` can read them.
         scores = [
@@ -486,17 +494,24 @@ class DynamicPruner:
             if self._regrow == "surgery":
                 score.addcmul_(score.abs(), keep.to(score), value=self._margin)
             else:
-                score.masked_fill_(~keep, -math.inf)
-            best = score.view(-1).topk(min(self._min_keep, score.numel())).indices
-            score.view(-1)[best] = math.inf
+                score.copy_(torch.where(keep, score, -math.inf))
+            flat = score.view(-1)
+            n_best = min(self._min_keep, len(flat))
+            flat[flat.argmax() if n_best == 1 else flat.topk(n_best).indices] = math.inf
+        n = sum(score.numel() for score in scores)
+        n_dropped = sum(int((~keep).sum()) for keep in kept)
+        exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
+        if self._regrow == "surgery":
+            # Of those that want to come back the first few, but as many as there is room for.
+            back = max(exchange, n_dropped - n_drop)
+            hidden = [torch.where(keep, -math.inf, s) for s, keep in zip(scores, kept, strict=True)]
+            for score, keep, some in zip(scores, kept, without_lowest(hidden, n - back), strict=True):
+                score.copy_(torch.where(keep | some, score, -math.inf))
         self._units.protect(scores)
         if self._regrow == "surgery":
             return without_lowest(scores, n_drop)
-        n_dropped = sum(int((~keep).sum()) for keep in kept)
         if growth is None:
             return without_lowest(scores, max(n_drop, n_dropped))
-        n = sum(score.numel() for score in scores)
-        exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
         room = n - sum(min(self._min_keep, score.numel()) for score in scores)
         for gradient, keep in zip(
             growth, without_lowest(scores, min(max(n_drop + exchange, n_dropped), room)), strict=True
@@ -542,7 +557,7 @@ class DynamicPruner:
             return
         for masked in self._masked:
             masked.hidden = masked.score = None
-            masked.set_kept(masked.kept != 0)  # a product with zero may be negative
+            masked.tensor.masked_fill_(masked.kept == 0, 0)  # products with zero may be negative
         self._finalized = True
         if isinstance(self._units, _Channels):
             self._units.shrink_(self._kept)
@@ -581,7 +596,7 @@ class DynamicPruner:
         self._steps, self._due = state["steps"], state["due"]
         for masked, kept in zip(self._masked, self._units.masks(self._kept), strict=True):
             masked.kept.copy_(kept)
-            masked.tensor.masked_fill_(~kept.to(masked.kept.device), 0)
+            masked.tensor.mul_(masked.kept)
 
 
 class PruneByThreshold(BasePruningMethod):
