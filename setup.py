@@ -9,7 +9,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
 CORE = Path("csrc")
-AREAS = ("common", "cpu", "huffman", "lzw", "planes")
+AREAS = ("common", "cpu", "huffman", "lzw", "planes", "prune")
 
 # Instruction sets are chosen by function attributes in the sources, so no flag names one.
 if sys.platform == "win32":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from pathlib import Path
@@ -16,9 +17,9 @@ import tersor
 import tersor.huffman
 import tersor.reference
 
-MODULES = sorted(
-    m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if "__main__" not in m.name
-)
+# tersor.nn is the one that needs torch.
+SKIPPED = {"tersor.cli.__main__"} | ({"tersor.nn"} if importlib.util.find_spec("torch") is None else set())
+MODULES = sorted(m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if m.name not in SKIPPED)
 PUBLIC: list[ModuleType] = [tersor, tersor.huffman, importlib.import_module("tersor.checkpoint")]
 
 

@@ -44,6 +44,7 @@ def cpu_features():
             "huffman": tsr_cpu_path_name(tsr_huffman_kernel_path()).decode("ascii"),
             "planes": tsr_cpu_path_name(tsr_planes_kernel_path()).decode("ascii"),
             "codes": tsr_cpu_path_name(tsr_code_kernel_path()).decode("ascii"),
+            "prune": tsr_cpu_path_name(tsr_prune_kernel_path()).decode("ascii"),
         },
     }
 

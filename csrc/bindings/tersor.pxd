@@ -27,6 +27,8 @@ cdef extern from "tersor.h" nogil:
         TSR_CODE_SYMBOLS_MAX
         TSR_CODE_STRINGS
         TSR_CODE_SLACK
+        TSR_PRUNE_BITS
+        TSR_PRUNE_M_MAX
 
     const char *tsr_result_text(int result)
 
@@ -38,6 +40,7 @@ cdef extern from "tersor.h" nogil:
     int tsr_huffman_kernel_path()
     int tsr_planes_kernel_path()
     int tsr_code_kernel_path()
+    int tsr_prune_kernel_path()
 
     void tsr_memory_expect_fill(void *buffer, size_t size)
 
@@ -110,3 +113,36 @@ cdef extern from "tersor.h" nogil:
     tsr_result tsr_code_decode_bits(const void *decoder, uint8_t *dst, size_t n_max, int width,
                                     const uint8_t *src, size_t src_len, uint64_t n_bits, size_t *n,
                                     uint64_t *n_used)
+
+    ctypedef struct tsr_prune_order:
+        uint8_t width
+        uint8_t by_value
+        uint64_t infinity
+    ctypedef struct tsr_prune_rank:
+        uint64_t key
+        size_t n_less
+        size_t n_equal
+    ctypedef struct tsr_prune_counts:
+        size_t n_below
+        size_t n_inside
+        int has_nan
+    void tsr_prune_sample(void *keys, size_t n_keys, const uint8_t *src, size_t n, const tsr_prune_order *order)
+    void tsr_prune_count(tsr_prune_counts *counts, void *keys, size_t cap, const uint8_t *src, size_t n,
+                         const tsr_prune_order *order, uint64_t lo, uint64_t hi)
+    void tsr_prune_histogram(uint64_t *counts, const uint8_t *src, size_t n, const tsr_prune_order *order,
+                             uint64_t lo, uint64_t hi)
+    void tsr_prune_select(tsr_prune_rank *found, void *keys, size_t n, int width, size_t rank)
+    void tsr_prune_select_rows(tsr_prune_rank *found, const uint8_t *src, size_t n_rows, size_t n,
+                               const tsr_prune_order *order, size_t rank, void *workspace)
+    void tsr_prune_mask(uint8_t *mask, const uint8_t *src, size_t n, const tsr_prune_order *order,
+                        uint64_t threshold, size_t *n_ties)
+    size_t tsr_prune_apply(uint8_t *x, size_t n, const tsr_prune_order *order, uint64_t threshold, size_t *n_ties)
+    size_t tsr_prune_apply_scored(uint8_t *x, int width, const uint8_t *scores, size_t n,
+                                  const tsr_prune_order *order, uint64_t threshold, size_t *n_ties)
+    size_t tsr_prune_apply_mask(uint8_t *x, int width, const uint8_t *mask, size_t n)
+    void tsr_prune_mask_rows(uint8_t *mask, const uint8_t *src, size_t n_rows, size_t n,
+                             const tsr_prune_order *order, const tsr_prune_rank *ranks, size_t n_pruned)
+    void tsr_prune_mask_nm(uint8_t *mask, const uint8_t *src, size_t n_groups, const tsr_prune_order *order,
+                           int n_kept, int m)
+    void tsr_prune_pack(uint8_t *bits, const uint8_t *mask, size_t n)
+    void tsr_prune_unpack(uint8_t *mask, const uint8_t *bits, size_t n)

@@ -90,6 +90,7 @@ int tsr_cpu_select(int path) {
     tsr_huffman_install(path);
     tsr_planes_install(path);
     tsr_code_install(path);
+    tsr_prune_install(path);
     return 0;
 }
 

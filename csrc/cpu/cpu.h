@@ -8,5 +8,6 @@
 void tsr_huffman_install(int path);
 void tsr_planes_install(int path);
 void tsr_code_install(int path);
+void tsr_prune_install(int path);
 
 #endif

@@ -79,6 +79,7 @@ int tsr_cpu_selected(void);
 int tsr_huffman_kernel_path(void);
 int tsr_planes_kernel_path(void);
 int tsr_code_kernel_path(void);
+int tsr_prune_kernel_path(void);
 
 /* ---- Memory ------------------------------------------------------------------------------------ */
 
@@ -280,6 +281,72 @@ tsr_result tsr_lzw_encode(tsr_lzw_encoder *encoder, uint8_t *dst, size_t dst_len
 
 /* Room that the codes of src_len bytes take at the most, from _init() to the end. */
 size_t tsr_lzw_encode_bound(const tsr_lzw_dialect *dialect, size_t src_len);
+
+/* ---- Pruning (docs/pruning.md) ---------------------------------------------------------------------- */
+
+/*
+ * Binary floats of 2, 4 or 8 bytes are compared as integers that sort as they do, their keys: by magnitude the
+ * bits without the sign, by value half the range plus or minus those. NaNs have no place among them.
+ */
+typedef struct tsr_prune_order {
+    uint8_t width;
+    uint8_t by_value;  /* 1: -2 < 1; 0: 1 < |-2| */
+    uint64_t infinity; /* bits of the type's infinity */
+} tsr_prune_order;
+
+/* Where a key stands among others. */
+typedef struct tsr_prune_rank {
+    uint64_t key;
+    size_t n_less;
+    size_t n_equal; /* itself included */
+} tsr_prune_rank;
+
+typedef struct tsr_prune_counts {
+    size_t n_below;
+    size_t n_inside;
+    int has_nan;
+} tsr_prune_counts;
+
+/* Keys of n_keys numbers (a multiple of 16, at most n), runs of 16 that lie evenly over the n. */
+void tsr_prune_sample(void *keys, size_t n_keys, const uint8_t *src, size_t n, const tsr_prune_order *order);
+/* Counts the numbers with keys below lo, and from lo to hi <= the key of infinity; those keys are collected if there
+ * are no more than cap. */
+void tsr_prune_count(tsr_prune_counts *counts, void *keys, size_t cap, const uint8_t *src, size_t n,
+                     const tsr_prune_order *order, uint64_t lo, uint64_t hi);
+/* Adds to counts[(key - lo) >> shift] for the keys from lo to hi, with the least shift that makes so many bins do. */
+#define TSR_PRUNE_BITS 11
+#define TSR_PRUNE_BINS ((size_t)1 << TSR_PRUNE_BITS)
+void tsr_prune_histogram(uint64_t counts[TSR_PRUNE_BINS], const uint8_t *src, size_t n, const tsr_prune_order *order,
+                         uint64_t lo, uint64_t hi);
+/* Finds the key of rank `rank` < n (0: the least) among n keys, which are lost. */
+void tsr_prune_select(tsr_prune_rank *found, void *keys, size_t n, int width, size_t rank);
+/* The same in each row of n numbers; workspace has room for the keys of one. */
+void tsr_prune_select_rows(tsr_prune_rank *found, const uint8_t *src, size_t n_rows, size_t n,
+                           const tsr_prune_order *order, size_t rank, void *workspace);
+
+/*
+ * What is kept: numbers with keys above the threshold, and the first *n_ties of those at it. *n_ties becomes what is
+ * left of it, for the next piece of the same numbers. Masks have a byte for each number: 1 keeps it, 0 does not.
+ * The apply functions make zeros of the others in place and return how many those are.
+ */
+void tsr_prune_mask(uint8_t *mask, const uint8_t *src, size_t n, const tsr_prune_order *order, uint64_t threshold,
+                    size_t *n_ties);
+size_t tsr_prune_apply(uint8_t *x, size_t n, const tsr_prune_order *order, uint64_t threshold, size_t *n_ties);
+/* By the keys of other numbers than x, whose width is another. */
+size_t tsr_prune_apply_scored(uint8_t *x, int width, const uint8_t *scores, size_t n, const tsr_prune_order *order,
+                              uint64_t threshold, size_t *n_ties);
+/* Keeps where the mask is not zero. */
+size_t tsr_prune_apply_mask(uint8_t *x, int width, const uint8_t *mask, size_t n);
+/* Leaves out the n_pruned least of each row, the last of equal ones, by the rank of the key that is n_pruned-th. */
+void tsr_prune_mask_rows(uint8_t *mask, const uint8_t *src, size_t n_rows, size_t n, const tsr_prune_order *order,
+                         const tsr_prune_rank *ranks, size_t n_pruned);
+/* Keeps the n_kept largest of each m consecutive numbers, the first of equal ones; 0 <= n_kept <= m. */
+#define TSR_PRUNE_M_MAX 32
+void tsr_prune_mask_nm(uint8_t *mask, const uint8_t *src, size_t n_groups, const tsr_prune_order *order, int n_kept,
+                       int m);
+/* n bytes that are zero or not as bits, the first in the lowest bit of a byte, and back. */
+void tsr_prune_pack(uint8_t *bits, const uint8_t *mask, size_t n);
+void tsr_prune_unpack(uint8_t *mask, const uint8_t *bits, size_t n);
 
 #ifdef __cplusplus
 }

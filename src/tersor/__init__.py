@@ -24,7 +24,7 @@ from .frame import compress, decompress
 from .stream import Compressor, Decompressor
 
 if TYPE_CHECKING:
-    from . import checkpoint, huffman, lzw, reference
+    from . import checkpoint, huffman, lzw, prune, reference
     from .arrays import compress_array, decompress_array
 
 __version__ = "0.1.0"
@@ -48,6 +48,7 @@ __all__ = [
     "huffman",
     "lzw",
     "open",
+    "prune",
     "reference",
 ]
 
@@ -55,6 +56,7 @@ _LAZY = {
     "checkpoint": None,
     "huffman": None,
     "lzw": None,
+    "prune": None,
     "reference": None,
     "compress_array": "arrays",
     "decompress_array": "arrays",

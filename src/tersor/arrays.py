@@ -54,6 +54,17 @@ def as_numpy(a: Any) -> NDArray[Any]:
     return np.asarray(a)
 
 
+def in_kind_of(a: NDArray[Any], like: Any) -> Any:
+    """Hand out an array as what `like` is: a NumPy array or a torch tensor, which share its memory."""
+    if type(like).__module__.partition(".")[0] != "torch":
+        return a
+    torch = import_module("torch")
+    if _is_extension(a.dtype):
+        integers = np.int16 if a.itemsize == 2 else np.uint8
+        return torch.from_numpy(a.view(integers)).view(getattr(torch, a.dtype.name))
+    return torch.from_numpy(a)
+
+
 def bytes_of(a: NDArray[Any]) -> memoryview:
     """View a contiguous array's bytes in the order of memory, also of dtypes that offer no buffer."""
     return memoryview(a.ravel(order="K").view(np.uint8) if a.size else np.empty(0, np.uint8))  # type: ignore[arg-type]

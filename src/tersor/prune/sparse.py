@@ -1,0 +1,1 @@
+"""Storage of arrays of many zeros."""
