@@ -20,6 +20,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import tersor.checkpoint  # noqa: E402
+from tersor.nn import DynamicPruner  # noqa: E402
 from tersor.nn.distill import (  # noqa: E402
     AttentionLoss,
     BatchReport,
@@ -275,6 +276,18 @@ def test_after_step_keeps_a_pruned_network_pruned() -> None:
     reports = Distiller(dense, pruned, loss=LogitsLoss(), after_step=prune).fit(shuffled(), 20)
     assert reports[-1].loss < reports[0].loss
     assert (pruned[0].weight == 0).sum() == (~mask).sum()
+
+
+def test_the_dense_network_teaches_its_pruned_self() -> None:
+    dense = make_teacher()
+    network = copy.deepcopy(dense)
+    pruner = DynamicPruner(network, 0.75, begin=0, end=60, frequency=5)
+    reports = Distiller(dense, network, loss=LogitsLoss(), after_step=pruner.step).fit(shuffled(), 20)
+    pruner.finalize()
+    weights = [p for p in network.parameters() if p.dim() > 1]
+    n_zero = sum(int((w == 0).sum()) for w in weights)
+    assert n_zero / sum(w.numel() for w in weights) == pytest.approx(0.75, abs=0.01)
+    assert reports[-1].loss < min(r.loss for r in reports[8:11])  # it recovers from the last pruning
 
 
 def test_teacher_loss_serves_other_loops() -> None:
