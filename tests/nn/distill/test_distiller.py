@@ -477,6 +477,11 @@ def test_early_stopping_takes_the_best_epoch() -> None:
     assert all(torch.equal(value, states[1][name]) for name, value in student.state_dict().items())
 
 
+def test_a_score_must_be_a_number() -> None:
+    with pytest.raises(ValueError, match="validate returned nan after epoch 1"):
+        Distiller(make_teacher(), make_student(), validate=lambda s: math.nan).fit(batches())
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     def distiller(student: nn.Module, path: Path) -> Distiller:
         return Distiller(
