@@ -20,6 +20,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
 import tersor.checkpoint  # noqa: E402
+from tersor.nn import DynamicPruner  # noqa: E402
 from tersor.nn.distill import (  # noqa: E402
     AttentionLoss,
     BatchReport,
@@ -277,6 +278,18 @@ def test_after_step_keeps_a_pruned_network_pruned() -> None:
     assert (pruned[0].weight == 0).sum() == (~mask).sum()
 
 
+def test_the_dense_network_teaches_its_pruned_self() -> None:
+    dense = make_teacher()
+    network = copy.deepcopy(dense)
+    pruner = DynamicPruner(network, 0.75, begin=0, end=60, frequency=5)
+    reports = Distiller(dense, network, loss=LogitsLoss(), after_step=pruner.step).fit(shuffled(), 20)
+    pruner.finalize()
+    weights = [p for p in network.parameters() if p.dim() > 1]
+    n_zero = sum(int((w == 0).sum()) for w in weights)
+    assert n_zero / sum(w.numel() for w in weights) == pytest.approx(0.75, abs=0.01)
+    assert reports[-1].loss < min(r.loss for r in reports[8:11])  # it recovers from the last pruning
+
+
 def test_teacher_loss_serves_other_loops() -> None:
     network = make_teacher().train()
     loss = TeacherLoss(network, KDLoss(alpha=1.0))
@@ -462,6 +475,11 @@ def test_early_stopping_takes_the_best_epoch() -> None:
     reports = Distiller(make_teacher(), student, validate=validate, patience=2).fit(batches(), 10)
     assert [r.score for r in reports] == [0.1, 0.5, 0.4, 0.3]
     assert all(torch.equal(value, states[1][name]) for name, value in student.state_dict().items())
+
+
+def test_a_score_must_be_a_number() -> None:
+    with pytest.raises(ValueError, match="validate returned nan after epoch 1"):
+        Distiller(make_teacher(), make_student(), validate=lambda s: math.nan).fit(batches())
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:

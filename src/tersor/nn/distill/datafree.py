@@ -273,7 +273,7 @@ class DataFreeDistiller:
         for name, value in values.items():
             check_finite(value, f"the generator's loss {name!r}", f"step {self.step}")
         self.generator_optimizer.zero_grad()
-        torch.stack([self.weights[name] * term for name, term in terms.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack([self.weights[name] * term for name, term in terms.items()]).sum().backward()
         self.generator_optimizer.step()
         images, answers = images.detach(), answers.detach()
         self._memory.add(images, answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -256,7 +257,8 @@ class Distiller:
             If the loader is empty, outputs of student and teacher differ in shape, or labels are missing that
             the loss needs.
         FloatingPointError
-            If a loss is not finite. The weights are those of the step before, the checkpoint the last one.
+            If a loss is not finite. The weights are those of the step before, the checkpoint the last one;
+            running means of BatchNorm may have seen the batch.
         """
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {epochs}")
@@ -330,6 +332,7 @@ class Distiller:
             set_epoch(epoch - 1)
         sums = torch.zeros(len(self.hints) + 2, dtype=torch.float64)
         n_samples, self._n_asked = 0, 0
+        n_known = 0 if self._cache is None else len(self._cache)
         for group in _groups(loader, self.accumulate):
             self._step += 1
             losses, n = self._update([self.unpack(batch) for batch in group], epoch)
@@ -343,7 +346,11 @@ class Distiller:
             raise ValueError(f"the loader has no batches{again}")
         if self._schedule is not None and self._scheduler_every == "epoch":
             self._schedule.step()
-        self._keep_outputs(epoch, n_samples)
+        if epoch > 1 and n_known and self._n_asked == n_samples:
+            raise ValueError(
+                f"no sample of epoch {epoch} was in the cache: it cannot serve inputs that change at random"
+            )
+        self._keep_outputs()
         totals = _sum_over_processes(torch.cat([sums, torch.tensor([n_samples], dtype=torch.float64)]))
         loss, terms = self._named(totals[:-1] / totals[-1])
         self._reports.append(EpochReport(epoch, self._step, loss, terms, self._score(epoch)))
@@ -366,7 +373,7 @@ class Distiller:
                 # One process that stopped alone would leave the others waiting for it.
                 worst = _sum_over_processes(values[:1].clone()).item()
                 check_finite(worst, "the loss", f"step {self._step} (epoch {epoch})")
-                self._scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+                self._scaler.scale(loss * share).backward()
             sums += values * share
         if self.max_norm is not None:
             self._scaler.unscale_(self.optimizer)
@@ -412,13 +419,9 @@ class Distiller:
 
     # ---- After an epoch -------------------------------------------------------------------------------
 
-    def _keep_outputs(self, epoch: int, n_samples: int) -> None:
+    def _keep_outputs(self) -> None:
         if self._cache is None:
             return
-        if epoch > 1 and self._n_asked == n_samples:
-            raise ValueError(
-                f"no sample of epoch {epoch} was in the cache: it cannot serve inputs that change at random"
-            )
         if _world_size() > 1:
             parts: list[Any] = [None] * _world_size()
             dist.all_gather_object(parts, self._cache.unsaved())
@@ -433,6 +436,8 @@ class Distiller:
             scores = [float(self.validate(self.student))]
         if _world_size() > 1:
             dist.broadcast_object_list(scores)
+        if math.isnan(scores[0]):
+            raise ValueError(f"validate returned nan after epoch {epoch}")
         if self._best is None or scores[0] > self._best[0]:
             state = {name: value.detach().clone() for name, value in self.student.state_dict().items()}
             self._best = (scores[0], epoch, state)
