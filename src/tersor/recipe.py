@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -48,8 +46,8 @@ class TensorRecipe:
     per_channel : bool
         Whether each output, or entry of an embedding, has a scale or codebook of its own.
     group_size : int, optional
-        How many neighbouring inputs share a scale or a codebook, instead; where it does not divide their number, it
-        is as `per_channel`.
+        How many neighbouring inputs share a scale or a codebook, instead; where it does not divide their
+        number, it is as `per_channel`.
     sparsity : float
         Share of the elements that is set to zero first, those that matter least; in [0, 1).
 
@@ -75,7 +73,7 @@ class TensorRecipe:
         _check(self.method != "nf4" or self.bits == 4, f"bits must be 4 for method 'nf4', not {self.bits}")
 
     def cut(self, n_inputs: int) -> dict[str, int]:
-        """What shares parameters in a matrix with so many inputs for each output, as `tersor.quantize` takes it."""
+        """What shares parameters in a matrix with so many inputs, as `tersor.quantize` takes it."""
         if self.group_size is not None and n_inputs % self.group_size == 0:
             return {"group_size": self.group_size}
         return {"axis": 0} if self.per_channel or self.group_size or self.method == "nf4" else {}
@@ -124,8 +122,8 @@ class Recipe:
     Parameters
     ----------
     weights : TensorRecipe
-        For the weights of linear and convolutional layers. Its sparsity is that of all of them together, so that
-        layers with weights to spare give more; that of a rule is the layer's own.
+        For the weights of linear and convolutional layers. Its sparsity is that of each, or with training that
+        of all together, so that those with weights to spare give more; that of a rule is the layer's own.
     embeddings : TensorRecipe
         For embedding tables.
     rules : mapping of str to TensorRecipe
@@ -178,7 +176,9 @@ class Recipe:
             name: _build(Training if name == "training" else TensorRecipe, part, name)
             for name, part in parts.items()
         }
-        made["rules"] = {pattern: _build(TensorRecipe, rule, f"rule {pattern!r}") for pattern, rule in rules.items()}
+        made["rules"] = {
+            pattern: _build(TensorRecipe, rule, f"rule {pattern!r}") for pattern, rule in rules.items()
+        }
         return cls(**made)
 
     @classmethod
@@ -218,7 +218,8 @@ PRESETS: Mapping[str, Recipe] = {
     "lossless": Recipe(),
     "int8": Recipe(weights=_INT8, embeddings=_INT8),
     "int4": Recipe(
-        weights=TensorRecipe("affine", bits=4, group_size=32), embeddings=TensorRecipe("affine", 4, group_size=32)
+        weights=TensorRecipe("affine", bits=4, group_size=32),
+        embeddings=TensorRecipe("affine", 4, group_size=32),
     ),
     # Deep Compression (Han, Mao, Dally 2015): prune, share weights by k-means, train the codebook.
     "deep": Recipe(
@@ -240,8 +241,8 @@ def compress_tensors(tensors: Mapping[str, Any], recipe: Recipe | str) -> dict[s
     Parameters
     ----------
     tensors : mapping of str to array
-        Floats of two and more dimensions and at least 1024 elements are taken for weights, matrices with "embed" in
-        their names for embeddings; weights that are to be sparse lose the smallest.
+        Floats of two and more dimensions and at least 1024 elements are taken for weights, matrices with
+        "embed" in their names for embeddings; weights that are to be sparse lose the smallest.
     recipe : Recipe or str
         Or the name of a preset. Its training is left out.
 
@@ -251,27 +252,16 @@ def compress_tensors(tensors: Mapping[str, Any], recipe: Recipe | str) -> dict[s
         What `tersor.checkpoint.save_file` saves; quantized arrays are matrices.
     """
     recipe = Recipe.of(recipe)
-    rules: dict[str, TensorRecipe] = {}
-    pruned: dict[str, NDArray[Any]] = {}
-    competing: list[NDArray[Any]] = []
+    made = dict(tensors)
     for name, tensor in tensors.items():
         array = as_numpy(tensor)
         if array.ndim < 2 or array.size < WEIGHT_MIN or array.dtype.name not in FLOATS:
             continue
         is_table = array.ndim == 2 and "embed" in name.lower()
-        own = recipe.rule(name)
-        rule = rules[name] = own or (recipe.embeddings if is_table else recipe.weights)
+        rule = recipe.rule(name) or (recipe.embeddings if is_table else recipe.weights)
         if rule.sparsity > 0:
-            pruned[name] = np.array(array, order="C")
-            if own is None and not is_table:
-                competing.append(pruned[name])
-            else:
-                prune.apply_(pruned[name], rule.sparsity)
-    if competing:
-        prune.apply_(competing, recipe.weights.sparsity)
-    made = {**tensors, **pruned}
-    for name, rule in rules.items():
+            array = made[name] = np.array(array, order="C")
+            prune.apply_(array, rule.sparsity)
         if rule.method != "lossless":
-            array = np.ascontiguousarray(as_numpy(made[name]))
-            made[name] = rule.quantize(array.reshape(array.shape[0], -1))
+            made[name] = rule.quantize(np.ascontiguousarray(array).reshape(array.shape[0], -1))
     return made

@@ -9,9 +9,12 @@ try:
 except ImportError as error:
     raise ImportError("tersor.nn needs PyTorch: pip install 'tersor[torch]'") from error
 
+from ..recipe import PRESETS, Recipe, TensorRecipe, Training
 from . import distill
+from .compressed import CompressedModel, CurvePoint
 from .linear import QuantizedConv1d, QuantizedConv2d, QuantizedEmbedding, QuantizedLinear
 from .oneshot import prune_oneshot_
+from .pipeline import compress
 from .pruner import DynamicPruner, PruneByThreshold
 from .quantize import (
     ActivationConfig,
@@ -27,7 +30,10 @@ from .sensitivity import Sensitivity, sensitivity_scan
 from .structured import shrink_
 
 __all__ = [
+    "PRESETS",
     "ActivationConfig",
+    "CompressedModel",
+    "CurvePoint",
     "DynamicPruner",
     "PerChannel",
     "PerGroup",
@@ -38,7 +44,11 @@ __all__ = [
     "QuantizedConv2d",
     "QuantizedEmbedding",
     "QuantizedLinear",
+    "Recipe",
     "Sensitivity",
+    "TensorRecipe",
+    "Training",
+    "compress",
     "convert_",
     "distill",
     "fake_quantize_",

@@ -103,7 +103,9 @@ def _linear(
     whole = group_size is None or group_size >= n_in
     fits = x.dtype != torch.float64 and (whole or group_size % _native.LINEAR_GROUP == 0)  # type: ignore[operator]
     if fits and rows.numel() and len(rows) <= _ROWS_MAX[stored_bits]:
-        y = _multiply(rows, values, _per_row(scale, n_out), _per_row(zero_point, n_out), stored_bits, group_size)
+        y = _multiply(
+            rows, values, _per_row(scale, n_out), _per_row(zero_point, n_out), stored_bits, group_size
+        )
     else:
 
         def tile(part: slice) -> QuantizedArray:
@@ -170,15 +172,15 @@ def _multiply(
         product.multiply(out, 0, n_out)
         return y
     for _ in ordered_map(
-        lambda part: product.multiply(out, part.start, part.stop), _parts(n_out, -(-n_out // threads)), threads
+        lambda part: product.multiply(out, part.start, part.stop),
+        _parts(n_out, -(-n_out // threads)),
+        threads,
     ):
         pass
     return y
 
 
-def _by_tiles(
-    rows: Tensor, n_out: int, tile: Callable[[slice], QuantizedArray | CodebookArray]
-) -> Tensor:
+def _by_tiles(rows: Tensor, n_out: int, tile: Callable[[slice], QuantizedArray | CodebookArray]) -> Tensor:
     """Make floats of a few rows of weights at a time, and let PyTorch multiply them."""
     y = rows.new_empty(len(rows), n_out)
     for part in _parts(n_out, max(_TILE // max(rows.shape[1], 1), 1)):
@@ -243,9 +245,7 @@ for name, kernel, fake in (
     _library.impl(name, kernel, "CPU")
     torch.library.register_fake(f"tersor::{name}", fake, lib=_library)
 
-torch.library.register_autograd(
-    "tersor::linear", _linear_backward, setup_context=_save_linear, lib=_library
-)
+torch.library.register_autograd("tersor::linear", _linear_backward, setup_context=_save_linear, lib=_library)
 torch.library.register_autograd(
     "tersor::decode_linear", _decode_linear_backward, setup_context=_save_decode_linear, lib=_library
 )

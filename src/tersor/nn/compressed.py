@@ -107,7 +107,11 @@ class CompressedModel:
     def save(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         """Write a model file: a valid `.safetensors` file, compressed, that `tersor.checkpoint` reads too."""
         about: dict[str, Any] = {"version": VERSION}
-        for name, value in (("shared", self.shared), ("recipe", json.loads(self.recipe)), ("curve", self.curve)):
+        for name, value in (
+            ("shared", self.shared),
+            ("recipe", json.loads(self.recipe)),
+            ("curve", self.curve),
+        ):
             if value:
                 about[name] = value
         checkpoint.save_file(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from ..quantize import CodebookArray, QuantizedArray
@@ -55,7 +54,9 @@ class QuantizedLayer(nn.Module):
         floats = self._parameters.pop("weight")
         self.weight_shape = tuple(floats.shape)
         # Has the type that floats have: that of the model, whatever it is cast to.
-        self.register_buffer("like", torch.empty(0, dtype=floats.dtype, device=floats.device), persistent=False)
+        self.register_buffer(
+            "like", torch.empty(0, dtype=floats.dtype, device=floats.device), persistent=False
+        )
         self.bits = weight.bits if isinstance(weight, QuantizedArray) else None
         self.axis, self.group_size = weight.axis, weight.group_size
         for name in _PARTS:
@@ -106,7 +107,13 @@ class QuantizedLayer(nn.Module):
         cut = self.axis, self.group_size
         if self.bits is not None:
             return torch.ops.tersor.dequantize(
-                choose(self.values), of_rows(self.scale), of_rows(self.zero_point), self.bits, shape, *cut, dtype
+                choose(self.values),
+                of_rows(self.scale),
+                of_rows(self.zero_point),
+                self.bits,
+                shape,
+                *cut,
+                dtype,
             )
         codebook = self.codebook
         if len(codebook) > 1:  # as many as groups

@@ -6,7 +6,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -98,9 +98,7 @@ class ActivationConfig:
 
     def make_observer(self) -> Observer:
         """Make an observer of the inputs of one layer."""
-        return Observer(
-            self.observer, bits=self.bits, symmetric=self.symmetric, percentile=self.percentile
-        )
+        return Observer(self.observer, bits=self.bits, symmetric=self.symmetric, percentile=self.percentile)
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,12 @@ class QuantConfig:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
-        if self.granularity is not None and not isinstance(self.granularity, PerTensor | PerChannel | PerGroup):
-            raise ValueError(f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity!r}")
+        if self.granularity is not None and not isinstance(
+            self.granularity, PerTensor | PerChannel | PerGroup
+        ):
+            raise ValueError(
+                f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity!r}"
+            )
         if self.method == "affine":
             checked_bits(self.bits)
             check_choice("observer", self.observer, ("minmax", "mse", "percentile", "histogram"))
@@ -281,7 +283,9 @@ class _FakeQuantizedLayer(nn.Module):
     def _inputs(self, x: Tensor) -> Tensor:
         if self.input_quantizer is None:
             return x
-        return cast(Tensor, self.input_quantizer(x, x.numel() // max(x.shape[0], 1) if x.ndim > 1 else x.numel()))
+        return cast(
+            Tensor, self.input_quantizer(x, x.numel() // max(x.shape[0], 1) if x.ndim > 1 else x.numel())
+        )
 
 
 class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
@@ -365,7 +369,7 @@ class _Plan:
 
 def fake_quantize_(
     model: nn.Module,
-    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    config: Config = QuantConfig(),
     *,
     calibration: Iterable[Any] | None = None,
     forward: Callable[[nn.Module, Any], object] | None = None,
@@ -417,11 +421,7 @@ def fake_quantize_(
     QuantizedLinear(in_features=8, out_features=2, bias=True, levels=16)
     """
     for plan in _plans(model, config, calibration, forward):
-        layer, device = plan.layer, plan.layer.weight.device
-        layer.__class__ = _FAKE[type(layer)]
-        layer.quant_config = plan.config
-        layer.weight_quantizer = plan.weight_quantizer.to(device)
-        layer.input_quantizer = None if plan.input_quantizer is None else plan.input_quantizer.to(device)
+        _fake_quantize(plan.layer, plan.config, plan.weight_quantizer, plan.input_quantizer)
     return model
 
 
@@ -456,7 +456,7 @@ def convert_(model: nn.Module) -> nn.Module:
 
 def quantize_(
     model: nn.Module,
-    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    config: Config = QuantConfig(),
     *,
     calibration: Iterable[Any] | None = None,
     forward: Callable[[nn.Module, Any], object] | None = None,
@@ -542,6 +542,29 @@ def hold_quantized(
     return parts
 
 
+def fake_quantize_as_(layer: nn.Module, weight: QuantizedArray | CodebookArray) -> None:
+    """Make a layer compute with a quantized weight, whose scales or levels are trained, until `convert_`."""
+    quantizer: StepQuantizer | SharedWeights
+    granularity = PerTensor() if weight.axis is None else PerChannel()
+    if isinstance(weight, QuantizedArray):
+        quantizer = StepQuantizer(*_tensors(weight.scale, weight.zero_point), weight.bits)
+        config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
+    else:
+        quantizer = SharedWeights(weight)
+        config = QuantConfig((weight.levels - 1).bit_length() or 1, "kmeans", granularity=granularity)
+    if weight.group_size is not None:
+        config = replace(config, granularity=PerGroup(weight.group_size))
+    _fake_quantize(layer, config, quantizer, None)
+
+
+def _fake_quantize(layer: Any, config: QuantConfig, weight: nn.Module, inputs: nn.Module | None) -> None:
+    device = layer.weight.device
+    layer.__class__ = _FAKE[type(layer)]
+    layer.quant_config = config
+    layer.weight_quantizer = weight.to(device)
+    layer.input_quantizer = None if inputs is None else inputs.to(device)
+
+
 def _plans(
     model: nn.Module,
     config: Config,
@@ -564,7 +587,7 @@ def _plans(
             plan.weight_quantizer = quantizers[weight, plan.config]
     observed = [p for p in plans if p.config.activations and not isinstance(p.layer, nn.Embedding)]
     if observed:
-        _calibrate(model, observed, calibration, forward or _call)
+        _calibrate(model, observed, calibration, forward or call)
     return plans
 
 
@@ -614,7 +637,7 @@ def _calibrate(
         for plan in plans
     ]
     try:
-        with _evaluated(model):
+        with evaluated(model):
             for batch in () if on_meta else calibration or ():
                 forward(model, batch)
     finally:
@@ -626,14 +649,14 @@ def _calibrate(
             plan.input_quantizer = StepQuantizer(scale, zero_point, observers[plan.name].bits)
 
 
-def _call(model: nn.Module, batch: Any) -> object:
+def call(model: nn.Module, batch: Any) -> object:
     if isinstance(batch, Mapping):
         return model(**batch)
     return model(*batch) if isinstance(batch, tuple | list) else model(batch)
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
+def evaluated(model: nn.Module) -> Iterator[None]:
     """Run a model without gradients and without training what it trains by itself, as BatchNorm does."""
     training = {module: module.training for module in model.modules()}
     model.eval()

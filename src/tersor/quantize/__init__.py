@@ -8,7 +8,7 @@ fit a size. docs/quantization.md tells when to use which.
 """
 
 from .affine import QuantizedArray, affine, quantize_with
-from .allocate import Allocation, Choice, allocate_bits, even_steps
+from .allocate import Allocation, Choice, Rates, allocate_bits, even_steps, measure_rates
 from .codebook import CodebookArray, codebook, codebook_with
 from .observers import Observer, abs_max, min_max
 
@@ -18,12 +18,14 @@ __all__ = [
     "CodebookArray",
     "Observer",
     "QuantizedArray",
+    "Rates",
     "abs_max",
     "affine",
     "allocate_bits",
     "codebook",
     "codebook_with",
     "even_steps",
+    "measure_rates",
     "min_max",
     "quantize_with",
 ]

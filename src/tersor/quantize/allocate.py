@@ -21,7 +21,7 @@ from .codebook import LEVELS_MAX, CodebookArray, codebook, codebook_with
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Allocation", "Choice", "allocate_bits", "even_steps"]
+__all__ = ["Allocation", "Choice", "Rates", "allocate_bits", "even_steps", "measure_rates"]
 
 METHODS = ("affine", "kmeans", "steps")
 RATES = ("entropy", "compressed")
@@ -157,30 +157,79 @@ def allocate_bits(
     >>> allocation.choices["a"].nbytes > allocation.choices["b"].nbytes
     True
     """
-    budget = operator.index(budget)
+    rates = measure_rates(
+        tensors, bits=bits, method=method, rate=rate, axis=axis, group_size=group_size, threads=threads
+    )
+    return rates.allocate(budget, weights=weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Sizes and errors of tensors stored in all ways, from `measure_rates`: for several budgets.
+
+    Attributes
+    ----------
+    curves : dict of str to list of Choice
+    """
+
+    curves: dict[str, list[Choice]] = field(repr=False)
+
+    @property
+    def smallest(self) -> int:
+        """The least budget that there is."""
+        return sum(min(c.nbytes for c in choices) for choices in self.curves.values())
+
+    @property
+    def largest(self) -> int:
+        """A budget of this or more leaves every tensor as it is, or as good."""
+        return sum(_hull(choices)[-1].nbytes for choices in self.curves.values())
+
+    def allocate(self, budget: int, *, weights: Mapping[str, float] | None = None) -> Allocation:
+        """Choose, as `allocate_bits` describes."""
+        budget = operator.index(budget)
+        importance = {name: float((weights or {}).get(name, 1)) for name in self.curves}
+        for name, weight in importance.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"weights must be finite and not negative, unlike {weight} of {name!r}")
+        chosen = _choose(self.curves, importance, budget)
+        return Allocation(
+            chosen,
+            sum(c.nbytes for c in chosen.values()),
+            math.fsum(importance[name] * c.error for name, c in chosen.items()),
+        )
+
+
+def measure_rates(
+    tensors: Mapping[str, Any],
+    *,
+    bits: Iterable[int] = range(2, 9),
+    method: str | Sequence[str] = METHODS,
+    rate: str = "entropy",
+    axis: int | None = None,
+    group_size: int | None = None,
+    threads: int | None = None,
+) -> Rates:
+    """Store each tensor in all ways that `allocate_bits` chooses among, and measure sizes and errors.
+
+    Examples
+    --------
+    >>> rates = measure_rates({"w": np.random.default_rng(0).normal(0, 1, 4096).astype(np.float32)})
+    >>> rates.allocate(2048).error > rates.allocate(4096).error
+    True
+    """
     widths = sorted({checked_bits(b) for b in bits})
     methods = (method,) if isinstance(method, str) else tuple(method)
     for name in methods:
         check_choice("method", name, METHODS)
     check_choice("rate", rate, RATES)
     size_of = _entropy_size if rate == "entropy" else _compressed_size
-    importance = {name: float((weights or {}).get(name, 1)) for name in tensors}
-    for name, weight in importance.items():
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"weights must be finite and not negative, unlike {weight} of {name!r}")
-
     curves = {}
     for name, x in tensors.items():
         try:
             curves[name] = _measure(x, widths, methods, size_of, axis, group_size, threads)
         except (TypeError, ValueError) as error:
             raise type(error)(f"tensor {name!r}: {error}") from None
-    chosen = _choose(curves, importance, budget)
-    return Allocation(
-        chosen,
-        sum(c.nbytes for c in chosen.values()),
-        math.fsum(importance[name] * c.error for name, c in chosen.items()),
-    )
+    return Rates(curves)
 
 
 def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None = None) -> CodebookArray:

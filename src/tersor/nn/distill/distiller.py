@@ -149,6 +149,8 @@ class Distiller:
         Epochs between two checkpoints.
     after_step : callable, optional
         Called after each update, while the gradients are still there: `DynamicPruner.step`, perhaps.
+    stateful : mapping of str to object, optional
+        What else belongs in the checkpoint, by `state_dict` and `load_state_dict`: the pruner, perhaps.
     progress : callable, optional
         Called with a `BatchReport` after each update.
     unpack : callable, optional
@@ -189,6 +191,7 @@ class Distiller:
         checkpoint: Path | None = None,
         checkpoint_every: int = 1,
         after_step: Callable[[], object] | None = None,
+        stateful: Mapping[str, Any] | None = None,
         progress: Callable[[BatchReport], object] | None = None,
         unpack: Callable[[Any], tuple[Any, Tensor | None]] | None = None,
     ) -> None:
@@ -221,6 +224,7 @@ class Distiller:
         self.checkpoint = checkpoint
         self.checkpoint_every = checkpoint_every
         self.after_step = after_step
+        self.stateful = dict(stateful or {})
         self.progress = progress
         self.unpack = unpack or _unpack
         self.optimizer: torch.optim.Optimizer | None = None
@@ -467,6 +471,7 @@ class Distiller:
                 "schedule": None if self._schedule is None else self._schedule.state_dict(),
                 "scaler": self._scaler.state_dict(),
                 "random": states,
+                "stateful": {name: thing.state_dict() for name, thing in self.stateful.items()},
             }
             save_checkpoint(path, state)
 
@@ -480,6 +485,8 @@ class Distiller:
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
+        for name, thing in self.stateful.items():
+            thing.load_state_dict(state["stateful"][name])
         self._reports = [EpochReport(*report) for report in state["reports"]]
         self._step = state["step"]
         self._best = state["best"]
