@@ -202,7 +202,8 @@ def save_file(
     arrays: dict[str, Any] = {}
     quantized: dict[str, Quantization] = {}
     float_shapes: dict[str, tuple[int, ...]] = {}
-    for name, array in tensors.items():
+    for name, given in tensors.items():
+        array: Any = given
         if isinstance(array, tuple(KINDS.values())):
             arrays[name] = array
             shape = tuple((shapes or {}).get(name, array.shape))

@@ -6,7 +6,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -542,19 +542,40 @@ def hold_quantized(
     return parts
 
 
-def fake_quantize_as_(layer: nn.Module, weight: QuantizedArray | CodebookArray) -> None:
-    """Make a layer compute with a quantized weight, whose scales or levels are trained, until `convert_`."""
-    quantizer: StepQuantizer | SharedWeights
-    granularity = PerTensor() if weight.axis is None else PerChannel()
-    if isinstance(weight, QuantizedArray):
-        quantizer = StepQuantizer(*_tensors(weight.scale, weight.zero_point), weight.bits)
-        config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
-    else:
-        quantizer = SharedWeights(weight)
-        config = QuantConfig((weight.levels - 1).bit_length() or 1, "kmeans", granularity=granularity)
-    if weight.group_size is not None:
-        config = replace(config, granularity=PerGroup(weight.group_size))
-    _fake_quantize(layer, config, quantizer, None)
+Arrays = Mapping[str, QuantizedArray | CodebookArray]
+
+
+def quantize_as_(model: nn.Module, weights: Arrays) -> None:
+    """Make layers hold quantized weights, by the layers' names, and those that share a weight with them."""
+    for sharing, weight in _sharing(model, weights):
+        parts = None
+        for layer in sharing:
+            parts = hold_quantized(layer, weight, parts)
+
+
+def fake_quantize_as_(model: nn.Module, weights: Arrays) -> None:
+    """Make layers compute with quantized weights, whose scales or levels are trained, until `convert_`."""
+    for sharing, weight in _sharing(model, weights):
+        quantizer: StepQuantizer | SharedWeights
+        granularity: PerTensor | PerChannel | PerGroup = PerTensor() if weight.axis is None else PerChannel()
+        if weight.group_size is not None:
+            granularity = PerGroup(weight.group_size)
+        if isinstance(weight, QuantizedArray):
+            quantizer = StepQuantizer(*_tensors(weight.scale, weight.zero_point), weight.bits)
+            config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
+        else:
+            quantizer = SharedWeights(weight)
+            config = QuantConfig(max((weight.levels - 1).bit_length(), 1), "kmeans", granularity)
+        for layer in sharing:
+            _fake_quantize(layer, config, quantizer, None)
+
+
+def _sharing(model: nn.Module, weights: Arrays) -> Iterator[tuple[list[Any], QuantizedArray | CodebookArray]]:
+    """Find all layers that have the weight of a named one."""
+    layers = [layer for layer in model.modules() if type(layer) in _FAKE]
+    named = dict(model.named_modules())
+    for name, weight in weights.items():
+        yield [layer for layer in layers if layer.weight is named[name].weight], weight
 
 
 def _fake_quantize(layer: Any, config: QuantConfig, weight: nn.Module, inputs: nn.Module | None) -> None:
