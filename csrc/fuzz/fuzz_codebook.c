@@ -83,6 +83,7 @@ static void solve_everywhere(const problem *p) {
     }
     uint8_t *x = copy(p->bytes, n_restored), *wild = copy(p->bytes, n_indices);
     double error[2];
+    size_t first[2];
     tsr_result rc[2];
     for (size_t g = 0; g < p->codebook.n_codebooks; g++)
         tsr_codebook_tree((float *)(void *)((uint8_t *)trees + g * size),
@@ -91,9 +92,10 @@ static void solve_everywhere(const problem *p) {
         const int k = path > 0;
         if (tsr_cpu_select(path)) continue;
         CHECK(tsr_codebook_kernel_path() == path);
-        tsr_codebook_assign(indices[k], x, p->type, &p->rows, &p->codebook, trees, &error[k]);
+        first[k] = tsr_codebook_assign(indices[k], x, p->type, &p->rows, &p->codebook, trees, &error[k]);
         CHECK(tsr_codebook_dequantize(restored[k], p->type, indices[k], &p->rows, &p->codebook) == TSR_OK);
         if (k) {
+            CHECK(first[0] == first[1]);
             CHECK(!memcmp(indices[0], indices[1], n_indices));
             CHECK(!memcmp(restored[0], restored[1], n_restored));
             CHECK(!memcmp(&error[0], &error[1], sizeof error[0]) || (isnan(error[0]) && isnan(error[1])));
@@ -173,7 +175,7 @@ int main(int argc, char **argv) {
         LLVMFuzzerTestOneInput(bytes, n);
         free(bytes);
     }
-    printf("%zu arrays on every path: no fault, lastly on %s\n", n_cases, tsr_cpu_path_name(tsr_cpu_selected()));
+    printf("%zu arrays on every path, lastly on %s: no fault\n", n_cases, tsr_cpu_path_name(tsr_cpu_selected()));
     return 0;
 }
 #endif
