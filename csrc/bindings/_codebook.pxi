@@ -76,19 +76,23 @@ cdef class Codebook:
 
         Returns
         -------
-        float
+        error : float
             Sum of squared errors of the finite elements, if measured; else 0.
+        first : int
+            Index in the piece of the first element that is not finite, or the number of elements.
         """
         cdef tsr_codebook_rows rows
         cdef double error = 0
+        cdef size_t first_not_finite = 0
         self.rows_of(&rows, first, n_rows, row, packed, <size_t>x.shape[0], <size_t>out.shape[0], type)
         if self.trees is None:
             raise ValueError("there are no search trees yet")
         if x.shape[0]:
             with nogil:
-                tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook,
-                                    <const float *>self.trees.at, &error if measure else NULL)
-        return error
+                first_not_finite = tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook,
+                                                       <const float *>self.trees.at,
+                                                       &error if measure else NULL)
+        return error, first_not_finite
 
     def dequantize_into(self, const uint8_t[::1] indices not None, uint8_t[::1] out not None, int type,
                         size_t first, size_t n_rows, size_t row, bint packed):

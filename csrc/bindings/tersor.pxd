@@ -157,8 +157,8 @@ cdef extern from "tersor.h" nogil:
         int packed
     size_t tsr_codebook_tree_size(size_t n_levels)
     void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels)
-    void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                             const tsr_codebook *codebook, const float *trees, double *error)
+    size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                               const tsr_codebook *codebook, const float *trees, double *error)
     tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                        const tsr_codebook *codebook)
     size_t tsr_sort_workspace_size(size_t n, int weighted)

@@ -384,10 +384,11 @@ void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels);
  * Sets the index of the nearest level for each element, rounded to float32 and divided by the group's scale where
  * there are scales (by 1 where that is 0). In the middle between two levels the lower is taken, of equal levels the
  * first, and for NaN the last of all. `trees` has one for each codebook. Where error is not NULL it becomes the sum of
- * the squared differences between the finite elements and what dequantizing to float32 makes of them.
+ * the squared differences between the finite elements and what dequantizing to float32 makes of them. Returns the
+ * index in the piece of the first element that is not finite, or the number of elements.
  */
-void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                         const tsr_codebook *codebook, const float *trees, double *error);
+size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                           const tsr_codebook *codebook, const float *trees, double *error);
 /* The way back. Indices may be any bytes: those beyond the codebook are an error. */
 tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                    const tsr_codebook *codebook);
