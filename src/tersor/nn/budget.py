@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LimitError
-from ..quantize import CodebookArray, QuantizedArray, Rates, measure_rates
+from ..quantize import CodebookArray, QuantizedArray, Rates, codebook, measure_rates
 from .compressed import CompressedModel, CurvePoint
 from .quantize import call, evaluated, quantize_as_
 
@@ -30,7 +30,7 @@ _STEPS = 8
 # What may be put on the curve after the size of the file is known that the curve is in.
 _NEXT_POINT = CurvePoint(10**12, -0.123456)
 # Bits of a layer that is tried alone: few, so that something is lost.
-_PROBE_BITS = 3
+_PROBE_BITS = 2
 
 
 class Search:
@@ -126,8 +126,9 @@ class Search:
                 low = math.log(budget)
         return best
 
-    def again(self, max_bytes: int) -> Arrays:
+    def again(self, max_bytes: int, methods: Sequence[str]) -> Arrays:
         """Choose anew for weights that have been trained."""
+        self.methods = methods
         self.rates = self._measure()
         return self.within(max_bytes)
 
@@ -153,10 +154,11 @@ class Search:
             return relative
         dense = self._worth()
         drops = {}
-        for i, (name, choices) in enumerate(self.rates.curves.items()):
-            probe = next(c for c in choices if c.method != "steps" and c.bits == _PROBE_BITS)
-            with self._holding({name: probe.apply(self._matrix(name))}):
-                drops[name] = max(dense - self._worth(), 0.0), probe.error
+        for i, name in enumerate(self.layers):
+            matrix = self._matrix(name)
+            probe = codebook(matrix, levels=1 << _PROBE_BITS)
+            with self._holding({name: probe}):
+                drops[name] = max(dense - self._worth(), 0.0), (probe.mse or 0.0) * matrix.numel()
             self.report("sensitivity", (i + 1) / len(self.layers))
         # A layer that happened to lose nothing is not worth nothing.
         floor = 0.1 * sum(drop for drop, _ in drops.values()) / len(drops)

@@ -187,7 +187,9 @@ class _Work:
         tunes = self._trains(training.quantize_epochs)
         # Indices stay as they are while levels are trained, and with them the size; integers do not.
         methods = ("kmeans", "steps") if tunes else ("affine", "kmeans", "steps")
-        search = Search(self.model, rest, evaluate, self.calibration, self.report, methods, recipe.to_json())
+        # Of these alone, zeros are a part; they tell what to prune.
+        first = ("steps",) if prunes else methods
+        search = Search(self.model, rest, evaluate, self.calibration, self.report, first, recipe.to_json())
         if max_bytes is not None:
             # What is trained of the rest may take a little more.
             limit = max_bytes if not (prunes or tunes) else int(0.99 * max_bytes)
@@ -202,7 +204,7 @@ class _Work:
                 name: share for name, share in shares.items() if name in dict(prunable_layers(self.model))
             }
             self._prune({name: s for name, s in pruned.items() if s > 0}, training, together=False)
-            arrays = search.again(limit)
+            arrays = search.again(limit, methods)
         if tunes:
             fake_quantize_as_(self.model, arrays)
             self._train("quantize", training.quantize_epochs, training, 0.1)

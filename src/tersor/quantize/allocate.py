@@ -233,10 +233,10 @@ def measure_rates(
 
 
 def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None = None) -> CodebookArray:
-    """Quantize to multiples of a step, then move each level to the mean of its elements.
+    """Quantize to multiples of a step, then move each level but 0 to the mean of its elements.
 
     Entropy coded, this has less error than integers of a number of bits that take the same size: levels that
-    are rarely used cost little.
+    are rarely used cost little. A step as large as most elements prunes them.
 
     Parameters
     ----------
@@ -288,7 +288,7 @@ def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None =
     indices = c.integers().ravel()
     n = np.bincount(indices, minlength=levels.size)
     sums = np.bincount(indices, values, minlength=levels.size)
-    used = n > 0
+    used = (n > 0) & (levels != 0)
     levels[used] = sums[used] / n[used]
     error = _squared_error(values, levels[indices])
     return CodebookArray(
@@ -346,7 +346,9 @@ def _coded(
     if method == "affine":
         return affine(x, bits=bits, axis=axis, group_size=group_size, threads=threads)
     scaled = axis is not None or group_size is not None
-    return codebook(x, levels=1 << bits, axis=axis, group_size=group_size, scaled=scaled, threads=threads)
+    keep_zero = bool((as_numpy(x) == 0).any())  # what was pruned stays so
+    cut: dict[str, Any] = {"axis": axis, "group_size": group_size, "scaled": scaled}
+    return codebook(x, levels=1 << bits, keep_zero=keep_zero, threads=threads, **cut)
 
 
 def _steps(x: NDArray[np.float32]) -> list[float]:
