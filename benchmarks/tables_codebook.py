@@ -167,7 +167,7 @@ def tables(repetitions: int) -> Iterator[str]:
         for peer, seconds in best.items():
             row = [f"{name}, {peer}", f"{seconds * 1e3:.1f}", f"{errors[peer]:.6f}"]
             rows.append([*row, "" if peer == "tersor" else f"{seconds / best['tersor']:.0f}"])
-    yield "k-means, 16 levels: milliseconds, mean squared error, and how many times the milliseconds of tersor"
+    yield "k-means, 16 levels: milliseconds, mean squared error, and how many times as long as tersor"
     yield ""
     yield from table(["", "ms", "error", "times"], rows)
 

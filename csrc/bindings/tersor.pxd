@@ -31,6 +31,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODEBOOK_LEVELS_MAX
         TSR_PRUNE_BITS
         TSR_PRUNE_M_MAX
+        TSR_CONDENSED_MAX
 
     const char *tsr_result_text(int result)
 
@@ -164,6 +165,8 @@ cdef extern from "tersor.h" nogil:
     size_t tsr_sort_workspace_size(size_t n, int weighted)
     void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
                          void *workspace)
+    size_t tsr_condense_workspace_size()
+    size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace)
     size_t tsr_kmeans_workspace_size(size_t n, int weighted)
     size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
                       void *workspace)

@@ -66,6 +66,28 @@ static void cluster(const uint8_t *bytes, size_t n, size_t n_levels, int weighte
     free(weights);
 }
 
+static void condense(const uint8_t *bytes, size_t n) {
+    float *sorted = sorted_floats(bytes, n, 0, NULL), *x = sorted;
+    while (n > 0 && isinf(*x)) x++, n--;
+    while (n > 0 && !isfinite(x[n - 1])) n--;
+    if (n > 0) {
+        float *values = room(TSR_CONDENSED_MAX * sizeof(float)), *weights = room(TSR_CONDENSED_MAX * sizeof(float));
+        void *workspace = room(tsr_condense_workspace_size());
+        const size_t n_found = tsr_condense(values, weights, x, n, workspace);
+        double sum = 0;
+        CHECK(n_found >= 1 && n_found <= n);
+        for (size_t i = 0; i < n_found; i++) {
+            CHECK(values[i] >= x[0] && values[i] <= x[n - 1] && weights[i] >= 1);
+            sum += weights[i];
+        }
+        CHECK(sum == (double)n);
+        free(workspace);
+        free(weights);
+        free(values);
+    }
+    free(sorted);
+}
+
 static size_t n_index_bytes(const problem *p) {
     return p->rows.n_rows * (p->rows.packed ? (p->rows.row + 1) / 2 : p->rows.row);
 }
@@ -146,6 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     p.codebook.levels = levels;
     p.codebook.scales = is_scaled ? scales : NULL;
     solve_everywhere(&p);
+    if (data[8] & 16) condense(p.bytes, n_floats);
     cluster(p.bytes, n_floats, n_levels, data[8] & 4, data[8] & 8);
     free(scales);
     free(levels);

@@ -399,6 +399,15 @@ void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const
                      void *workspace);
 
 /*
+ * Condenses n >= 1 finite values to the means of neighbours, ascending, and how many there are of each; returns how
+ * many means, at most TSR_CONDENSED_MAX. What is put together agrees in the upper 16 bits; of values that are frequent
+ * there, in so many more that what agrees is no more than one in 2^15. Takes a quarter of the time that sorting does.
+ */
+#define TSR_CONDENSED_MAX (3 << 16)
+size_t tsr_condense_workspace_size(void);
+size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace);
+
+/*
  * Levels for the least sum of squared differences between n >= 1 finite values and the nearest level. The values have
  * been sorted; weights are above zero, or NULL for 1 each. keep_zero: one level is 0. Both arrays are changed. Returns the
  * number of levels, which is n_levels unless there are fewer different values.

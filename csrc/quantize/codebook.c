@@ -127,10 +127,11 @@ static void unpack(uint8_t *indices, const uint8_t *src, size_t n) {
     if (n & 1) indices[n - 1] = src[n / 2] & 15;
 }
 
+/* One added to an exponent of all ones becomes a sign. */
 static int all_finite(const float *x, size_t n) {
-    int all = 1;
-    for (size_t i = 0; i < n; i++) all &= is_finite(x[i]);
-    return all;
+    uint32_t signs = 0;
+    for (size_t i = 0; i < n; i++) signs |= (tsr_float_bits(x[i]) & 0x7F800000) + 0x00800000;
+    return signs >> 31 == 0;
 }
 
 size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,

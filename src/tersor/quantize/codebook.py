@@ -47,6 +47,10 @@ NF4 = np.array(
     np.float32,
 )
 
+# k-means of so many levels or fewer takes means of neighbouring values for more values than that.
+CONDENSED_LEVELS = 32
+CONDENSED_MIN = 1 << 18
+
 # One codebook for many scaled groups is fitted to at most so many of their elements, evenly picked.
 SCALED_SAMPLE = 1 << 22
 
@@ -375,7 +379,8 @@ def codebook(
     -----
     k-means on a line: dynamic programming, which finds the best clusters, where up to 1024 values differ;
     else among 1024 bins of neighbouring values, cut to have equal shares in the error, and from there
-    Lloyd's iteration on all the values. Sorting them takes most of the time. Nothing is random.
+    Lloyd's iteration on the sorted values. Of more than 2**18 values, for up to 32 levels, those that agree
+    in 16 leading bits, or in more where many do, are first replaced by their means. Nothing is random.
 
     With `scaled`, elements are compared with the levels after the division, and k-means weighs each with
     the square of its scale, so that it is still the error of `x` that becomes least.
@@ -542,13 +547,12 @@ class _Fit:
         values, weights = self._values(x, weights)
         if values.size == 0:
             return np.zeros(1, np.float32)
-        ordered = np.empty_like(values)
-        ordered_weights = None if weights is None else np.empty_like(weights)
-        _native.sort_floats(values, weights, ordered, ordered_weights)
         if self.method == "quantile":
-            return self._with_zero(_quantiles(ordered, ordered_weights, self.levels))
+            return self._with_zero(_quantiles(*_sorted(values, weights), self.levels))
+        condense = weights is None and values.size > CONDENSED_MIN and self.levels <= CONDENSED_LEVELS
+        ordered = _condensed(values) if condense else _sorted(values, weights)
         found = np.empty(self.levels, np.float32)
-        return found[: _native.kmeans(found, ordered, ordered_weights, self.keep_zero)]
+        return found[: _native.kmeans(found, *ordered, self.keep_zero)]
 
     def scaled(
         self, x: NDArray[Any], weights: NDArray[np.float32] | None, scale: NDArray[np.float32], layout: Layout
@@ -594,6 +598,21 @@ class _Fit:
         if self.keep_zero:
             levels[np.argmin(np.abs(levels))] = 0
         return levels
+
+
+def _sorted(
+    values: NDArray[np.float32], weights: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    ordered = np.empty_like(values)
+    ordered_weights = None if weights is None else np.empty_like(weights)
+    _native.sort_floats(values, weights, ordered, ordered_weights)
+    return ordered, ordered_weights
+
+
+def _condensed(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    means, weights = np.empty((2, _native.CONDENSED_MAX), np.float32)
+    n = _native.condense(values, means, weights)
+    return means[:n], weights[:n]
 
 
 def _even(low: float, high: float, levels: int) -> NDArray[np.float32]:
