@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..quantize import CodebookArray, Observer, QuantizedArray, affine, codebook, quantize_with
 from ..quantize._layout import check_choice, checked_bits
 from ..quantize._packing import pack
+from ._ops import grid_ends
 from .linear import (
     QuantizedConv1d,
     QuantizedConv2d,
@@ -98,9 +99,7 @@ class ActivationConfig:
 
     def make_observer(self) -> Observer:
         """Make an observer of the inputs of one layer."""
-        return Observer(
-            self.observer, bits=self.bits, symmetric=self.symmetric, percentile=self.percentile
-        )
+        return Observer(self.observer, bits=self.bits, symmetric=self.symmetric, percentile=self.percentile)
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,10 @@ class QuantConfig:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
-        if self.granularity is not None and not isinstance(self.granularity, PerTensor | PerChannel | PerGroup):
-            raise ValueError(f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity!r}")
+        if not isinstance(self.granularity, PerTensor | PerChannel | PerGroup | None):
+            raise ValueError(
+                f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity}"
+            )
         if self.method == "affine":
             checked_bits(self.bits)
             check_choice("observer", self.observer, ("minmax", "mse", "percentile", "histogram"))
@@ -153,7 +154,7 @@ class QuantConfig:
             raise ValueError(f"bits must be 4 for method 'nf4', not {self.bits}")
 
     @property
-    def cut(self) -> dict[str, int]:
+    def cut(self) -> dict[str, Any]:
         """What shares parameters in a matrix with a row for each output, as `tersor.quantize` takes it."""
         granularity = self.granularity
         if granularity is None:
@@ -173,6 +174,8 @@ Config = QuantConfig | Mapping[str, QuantConfig | None]
 class StepQuantizer(nn.Module):
     """Rounds to integers times a step, which is learned (LSQ)."""
 
+    zero_point: Tensor | None
+
     def __init__(self, scale: Tensor, zero_point: Tensor | None, bits: int) -> None:
         super().__init__()
         self.bits = bits
@@ -185,7 +188,8 @@ class StepQuantizer(nn.Module):
         q = affine(
             matrix, bits=config.bits, symmetric=config.symmetric, observer=config.observer, **config.cut
         )
-        return cls(*_tensors(q.scale, q.zero_point), config.bits)
+        scale, zero_point = _tensors(q.scale, q.zero_point)
+        return cls(scale, zero_point, config.bits)
 
     @property
     def scale(self) -> Tensor:
@@ -195,13 +199,13 @@ class StepQuantizer(nn.Module):
     def forward(self, x: Tensor, n_sharing: int | None = None) -> Tensor:
         """Round. `n_sharing` elements of a sample share a step; by default all that do."""
         n = x.numel() // max(self.step.numel(), 1) if n_sharing is None else n_sharing
-        most = 2 ** (self.bits - 1) - 1 if self.zero_point is None else 2**self.bits - 1
+        _, most = grid_ends(self.zero_point, self.bits)
         return round_to_grid(x, self.scale, self.zero_point, self.bits, 1 / math.sqrt(max(n * most, 1)))
 
     def quantized(self, matrix: Tensor, config: QuantConfig) -> QuantizedArray:
         """Make the integers that stand for what `forward` returns."""
-        zero_point = self.zero_point
-        return quantize_with(matrix, self.scale.detach(), zero_point, bits=self.bits, **config.cut)
+        zero_point = None if self.zero_point is None else self.zero_point.cpu()
+        return quantize_with(matrix, self.scale.detach().cpu(), zero_point, bits=self.bits, **config.cut)
 
     def extra_repr(self) -> str:
         """Tell the number of bits."""
@@ -213,6 +217,10 @@ class SharedWeights(nn.Module):
 
     The gradient of a level is the sum of those of the weights that have it. A level that is 0 stays so.
     """
+
+    indices: Tensor
+    scale: Tensor | None
+    is_free: Tensor
 
     def __init__(self, weights: CodebookArray) -> None:
         super().__init__()
@@ -232,7 +240,7 @@ class SharedWeights(nn.Module):
             method=config.method,
             keep_zero=bool((matrix == 0).any()),
             scaled=config.scaled,
-            **cast("dict[str, Any]", config.cut),
+            **config.cut,
         )
         return cls(array)
 
@@ -251,9 +259,10 @@ class SharedWeights(nn.Module):
 
     def quantized(self, matrix: Tensor, config: QuantConfig) -> CodebookArray:
         """Make the indices that stand for what `forward` returns."""
-        indices = self.indices.numpy()
+        indices = self.indices.cpu().numpy()
         packed = pack(indices) if self.codebook.shape[1] <= 16 else indices
-        return CodebookArray(packed, self.levels.detach(), self.scale, shape=indices.shape, **config.cut)
+        scale = None if self.scale is None else self.scale.cpu()
+        return CodebookArray(packed, self.levels.detach().cpu(), scale, shape=indices.shape, **config.cut)
 
     def extra_repr(self) -> str:
         """Tell the number of levels."""
@@ -271,6 +280,7 @@ class _FakeQuantizedLayer(nn.Module):
     """A layer that works with rounded weights, and inputs, while its floats are trained."""
 
     quant_config: QuantConfig
+    weight: Tensor
     weight_quantizer: StepQuantizer | SharedWeights
     input_quantizer: StepQuantizer | None
 
@@ -281,7 +291,8 @@ class _FakeQuantizedLayer(nn.Module):
     def _inputs(self, x: Tensor) -> Tensor:
         if self.input_quantizer is None:
             return x
-        return cast(Tensor, self.input_quantizer(x, x.numel() // max(x.shape[0], 1) if x.ndim > 1 else x.numel()))
+        sample = x[0] if x.ndim > 1 and len(x) else x
+        return cast(Tensor, self.input_quantizer(x, sample.numel()))
 
 
 class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
@@ -295,7 +306,8 @@ class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
 class _FakeQuantizedConv(_FakeQuantizedLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve with the rounded weight and add the bias."""
-        return cast(Tensor, self._conv_forward(self._inputs(input), self.rounded_weight(), self.bias))
+        layer = cast(nn.Conv2d, self)  # or another
+        return cast(Tensor, layer._conv_forward(self._inputs(input), self.rounded_weight(), layer.bias))
 
 
 class FakeQuantizedConv1d(_FakeQuantizedConv, nn.Conv1d):
@@ -365,7 +377,7 @@ class _Plan:
 
 def fake_quantize_(
     model: nn.Module,
-    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    config: Config = QuantConfig(),
     *,
     calibration: Iterable[Any] | None = None,
     forward: Callable[[nn.Module, Any], object] | None = None,
@@ -456,7 +468,7 @@ def convert_(model: nn.Module) -> nn.Module:
 
 def quantize_(
     model: nn.Module,
-    config: Config = QuantConfig(),  # noqa: B008 - it is frozen
+    config: Config = QuantConfig(),
     *,
     calibration: Iterable[Any] | None = None,
     forward: Callable[[nn.Module, Any], object] | None = None,
