@@ -272,7 +272,7 @@ def _integer_linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None,
     if of_x is not None:
         step, zero_point, bits = ctx.grid
         least, most = grid_ends(zero_point, bits)
-        zero = 0 if zero_point is None else zero_point
+        zero = 0 if zero_point is None else zero_point.to(step.dtype)
         ratio = ctx.saved_tensors[0] / step
         of_x = of_x * ((ratio >= least - zero) & (ratio <= most - zero))
     return of_x, None, None, None, None, None, of_bias
