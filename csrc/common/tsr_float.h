@@ -26,10 +26,13 @@ TSR_INLINE float tsr_float_from_bits(uint32_t bits) {
     return x;
 }
 
-/* x, |x| < 2^22, to the nearest integer, halves to the even one: the sum's lowest bit is worth one. */
-TSR_INLINE int32_t tsr_float_round(float x) {
-    const float one_and_a_half = 12582912.0f; /* times 2^23 */
-    return (int32_t)(tsr_float_bits(x + one_and_a_half) - tsr_float_bits(one_and_a_half));
+/* x, |x| < 2^31, to the nearest integer, halves to the even one: the sum's lowest bit is worth one. */
+TSR_INLINE int32_t tsr_double_round(double x) {
+    const double one_and_a_half = 6755399441055744.0; /* times 2^52 */
+    uint64_t bits;
+    x += one_and_a_half;
+    memcpy(&bits, &x, sizeof bits);
+    return (int32_t)(uint32_t)bits;
 }
 
 TSR_INLINE float tsr_bfloat16_to_float(uint16_t b) { return tsr_float_from_bits((uint32_t)b << 16); }

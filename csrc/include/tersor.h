@@ -325,7 +325,7 @@ void tsr_float_histogram(uint64_t *counts, size_t n_bins, const double *limit, c
 void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits);
 
 /*
- * q = clamp(round(x / scale) + zero), halves rounded to even, NaN as zero; and back, x = (q - zero) * scale, float32
+ * q = clamp(round(x / scale) + zero), the exact quotient, halves rounded to even, NaN as zero; and back, x = (q - zero) * scale, float32
  * rounded to the type, what is beyond float32 to its largest finite value. Scales are finite and above zero. Stored
  * is a byte for each element, signed if `zero` is NULL, or for few bits half a byte, two's complement if signed: the
  * lower half first, rows of n_row elements, which divides n, each from a byte of its own, the last half zero.

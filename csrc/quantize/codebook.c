@@ -109,19 +109,10 @@ static void value_table_set(value_table *t, const tsr_codebook *c, size_t group,
 
 /* ---- Assignment ----------------------------------------------------------------------------------------- */
 
-/* Sums of squares in so many lanes come out the same however wide registers are. */
-#define LANES 16
-
-/* What is not finite counts as kept. The square of a float is exact as a double. */
 static double squared_error(const float *x, const float *y, size_t n) {
-    double lanes[LANES] = {0}, sum = 0;
-    for (size_t i = 0; i < n; i += LANES)
-        for (size_t k = 0; k < smaller(LANES, n - i); k++) {
-            const float difference = x[i + k] - y[i + k];
-            const double d = fabsf(x[i + k]) <= FLT_MAX ? difference : 0;
-            lanes[k] += d * d;
-        }
-    for (int k = 0; k < LANES; k++) sum += lanes[k];
+    double lanes[ERROR_LANES] = {0}, sum = 0;
+    active->add_squares(lanes, x, y, n);
+    for (int k = 0; k < ERROR_LANES; k++) sum += lanes[k];
     return sum;
 }
 

@@ -1,22 +1,32 @@
 /* AVX2: as AVX-512, eight at a time. */
 #include "codebook_internal.h"
 
+#include <float.h>
+
 #if TSR_X86
 #define TARGET TSR_TARGET("avx2,bmi,bmi2,popcnt")
 
-/* Entries `node` of one level of the tree. */
-TARGET TSR_INLINE __m256 at_level(const float *tree, int level, __m256i node) {
-    if (level <= 2) return _mm256_permutevar8x32_ps(_mm256_loadu_ps(tree), node);
-    __m256 v[16];
-    int n = 1 << (level - 3);
-    TSR_UNROLL
-    for (int i = 0; i < n; i++)
-        v[i] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(tree + (1 << level) + 8 * i), node);
-    for (int bit = 3; n > 1; n /= 2, bit++) {
-        const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(node, 31 - bit));
-        for (int i = 0; i < n / 2; i++) v[i] = _mm256_blendv_ps(v[2 * i], v[2 * i + 1], upper);
+/* Entries `node` of one level of the tree, of n registers: its lower bits choose the element. */
+TARGET TSR_INLINE __m256 pick_1(const float *t, __m256i node) {
+    return _mm256_permutevar8x32_ps(_mm256_loadu_ps(t), node);
+}
+#define PICK(n, half, bit)                                                                                  \
+    TARGET TSR_INLINE __m256 pick_##n(const float *t, __m256i node) {                                       \
+        const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(node, 31 - bit));                        \
+        return _mm256_blendv_ps(pick_##half(t, node), pick_##half(t + 8 * half, node), upper);              \
     }
-    return v[0];
+PICK(2, 1, 3)
+PICK(4, 2, 4)
+PICK(8, 4, 5)
+PICK(16, 8, 6)
+
+TARGET TSR_INLINE __m256 at_level(const float *tree, int level, __m256i node) {
+    if (level < 3) return pick_1(tree, node);
+    if (level == 3) return pick_1(tree + 8, node);
+    if (level == 4) return pick_2(tree + 16, node);
+    if (level == 5) return pick_4(tree + 32, node);
+    if (level == 6) return pick_8(tree + 64, node);
+    return pick_16(tree + 128, node);
 }
 
 TARGET TSR_INLINE void assign_depth(uint8_t *indices, const float *x, size_t n, const float *tree, int depth,
@@ -81,5 +91,24 @@ TARGET static void look_up(void *dst, const uint8_t *indices, size_t n, const vo
     tsr_codebook_look_up_scalar((uint8_t *)dst + (size_t)width * i, indices + i, n - i, table, width, small);
 }
 
-const codebook_kernels tsr_codebook_avx2 = {TSR_CPU_AVX2, assign, look_up};
+TARGET static void add_squares(double lanes[ERROR_LANES], const float *x, const float *y, size_t n) {
+    const __m256 greatest = _mm256_set1_ps(FLT_MAX), sign = _mm256_set1_ps(-0.0f);
+    __m256d sums[4];
+    size_t i = 0;
+    for (int k = 0; k < 4; k++) sums[k] = _mm256_loadu_pd(lanes + 4 * k);
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 4; k += 2) {
+            const __m256 v = _mm256_loadu_ps(x + i + 4 * k);
+            const __m256 finite = _mm256_cmp_ps(_mm256_andnot_ps(sign, v), greatest, _CMP_LE_OQ);
+            const __m256 d = _mm256_and_ps(finite, _mm256_sub_ps(v, _mm256_loadu_ps(y + i + 4 * k)));
+            const __m256d first = _mm256_cvtps_pd(_mm256_castps256_ps128(d));
+            const __m256d second = _mm256_cvtps_pd(_mm256_extractf128_ps(d, 1));
+            sums[k] = _mm256_add_pd(sums[k], _mm256_mul_pd(first, first));
+            sums[k + 1] = _mm256_add_pd(sums[k + 1], _mm256_mul_pd(second, second));
+        }
+    for (int k = 0; k < 4; k++) _mm256_storeu_pd(lanes + 4 * k, sums[k]);
+    tsr_codebook_add_squares_scalar(lanes, x + i, y + i, n - i);
+}
+
+const codebook_kernels tsr_codebook_avx2 = {TSR_CPU_AVX2, assign, look_up, add_squares};
 #endif

@@ -8,6 +8,8 @@
 /* So many levels fill a register, and their indices come two a byte. */
 #define SMALL_LEVELS 16
 
+#define ERROR_LANES 16
+
 /*
  * The thresholds between levels form a tree in heap order: tree[1] is its root, and 2 i and 2 i + 1 follow i. A
  * tree of depth d has 2^d - 1 of them; 4 <= d <= 8. The way down goes right where an element is not at or
@@ -21,6 +23,9 @@ typedef struct codebook_kernels {
     /* dst[i] = table[indices[i]], elements of `width` bytes, 2 or 4. The table has 256 elements; `small`: no index is
      * above 15. */
     void (*look_up)(void *dst, const uint8_t *indices, size_t n, const void *table, int width, int small);
+    /* Adds (x[i] - y[i])^2 to lane i % ERROR_LANES where x[i] is finite: sums in lanes come out the same however wide
+     * registers are. The square of a float is exact as a double. */
+    void (*add_squares)(double lanes[ERROR_LANES], const float *x, const float *y, size_t n);
 } codebook_kernels;
 
 extern const codebook_kernels tsr_codebook_scalar;
@@ -36,5 +41,6 @@ void tsr_codebook_assign_scalar(uint8_t *indices, const float *x, size_t n, cons
                                 unsigned last, float divisor);
 void tsr_codebook_look_up_scalar(void *dst, const uint8_t *indices, size_t n, const void *table, int width,
                                  int small);
+void tsr_codebook_add_squares_scalar(double lanes[ERROR_LANES], const float *x, const float *y, size_t n);
 
 #endif

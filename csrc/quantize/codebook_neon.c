@@ -51,5 +51,5 @@ static void look_up(void *dst, const uint8_t *indices, size_t n, const void *tab
     tsr_codebook_look_up_scalar((uint8_t *)dst + (size_t)width * i, indices + i, n - i, table, width, small);
 }
 
-const codebook_kernels tsr_codebook_neon = {TSR_CPU_NEON, assign, look_up};
+const codebook_kernels tsr_codebook_neon = {TSR_CPU_NEON, assign, look_up, tsr_codebook_add_squares_scalar};
 #endif

@@ -1,6 +1,9 @@
 /* The plain path. */
 #include "codebook_internal.h"
 
+#include <float.h>
+#include <math.h>
+
 TSR_INLINE void assign(uint8_t *indices, const float *x, size_t n, const float *tree, int depth, unsigned last,
                        float divisor) {
     for (size_t i = 0; i < n; i++) {
@@ -34,4 +37,14 @@ void tsr_codebook_look_up_scalar(void *dst, const uint8_t *indices, size_t n, co
     }
 }
 
-const codebook_kernels tsr_codebook_scalar = {TSR_CPU_SCALAR, tsr_codebook_assign_scalar, tsr_codebook_look_up_scalar};
+void tsr_codebook_add_squares_scalar(double lanes[ERROR_LANES], const float *x, const float *y, size_t n) {
+    for (size_t i = 0; i < n; i += ERROR_LANES)
+        for (size_t k = 0; k < smaller(ERROR_LANES, n - i); k++) {
+            const float difference = x[i + k] - y[i + k];
+            const double d = fabsf(x[i + k]) <= FLT_MAX ? difference : 0;
+            lanes[k] += d * d;
+        }
+}
+
+const codebook_kernels tsr_codebook_scalar = {TSR_CPU_SCALAR, tsr_codebook_assign_scalar,
+                                              tsr_codebook_look_up_scalar, tsr_codebook_add_squares_scalar};

@@ -92,7 +92,7 @@ void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const
 
 /* Sums of so many values are kept, so that those of intervals take few additions. No sum is a difference of others:
  * a large value would leave nothing of the small ones. */
-#define BLOCK 256
+#define BLOCK 128
 
 typedef struct values {
     const float *x; /* ascending */

@@ -14,12 +14,6 @@ static affine_grid grid_of(int bits, int is_symmetric, int is_packed) {
     return grid;
 }
 
-/* To the nearest integer, halves to the even one, below 2^51: the sum's lowest bit is worth one. */
-static double round_double(double x) {
-    const double one_and_a_half = 6755399441055744.0; /* times 2^52 */
-    return x + one_and_a_half - one_and_a_half;
-}
-
 void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits) {
     const affine_grid grid = grid_of(bits, !zero, 0);
     for (size_t i = 0; i < n; i++) {
@@ -29,7 +23,7 @@ void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const 
         float s = (float)(width / grid.highest);
         if (s < FLT_MIN) s = width > 0 ? FLT_MIN : 1;
         scale[i] = s;
-        if (zero) zero[i] = (uint8_t)round_double(-low / s);
+        if (zero) zero[i] = (uint8_t)tsr_double_round(-low / s);
     }
 }
 

@@ -5,7 +5,7 @@
 
 #define QUANTIZE_NAME tsr_quantize_avx2
 #define QUANTIZE_PATH TSR_CPU_AVX2
-#define QUANTIZE_TARGET TSR_TARGET("avx2,bmi,bmi2,popcnt,f16c")
+#define QUANTIZE_TARGET TSR_TARGET("avx2,bmi,bmi2,popcnt,f16c,fma")
 #define UNIT_INLINE QUANTIZE_TARGET TSR_INLINE
 
 typedef struct unit {
@@ -44,15 +44,29 @@ DEFINE_OPERATION(max)
 DEFINE_REDUCTION(unit_least, min)
 DEFINE_REDUCTION(unit_most, max)
 
-UNIT_INLINE unit unit_nan_to_zero(unit x) {
-    return BOTH(_mm256_and_ps(x.low, _mm256_cmp_ps(x.low, x.low, _CMP_ORD_Q)),
-                _mm256_and_ps(x.high, _mm256_cmp_ps(x.high, x.high, _CMP_ORD_Q)));
+UNIT_INLINE unit unit_round(unit x) {
+    return BOTH(_mm256_round_ps(x.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                _mm256_round_ps(x.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* x - y * z, rounded once. */
+UNIT_INLINE unit unit_sub_product(unit x, unit y, unit z) {
+    return BOTH(_mm256_fnmadd_ps(y.low, z.low, x.low), _mm256_fnmadd_ps(y.high, z.high, x.high));
+}
+
+/* Whether the magnitude of all, NaN excluded, is below. */
+UNIT_INLINE int unit_all_below(unit x, unit limit) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const __m256 low = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.low), limit.low, _CMP_LT_OQ);
+    const __m256 high = _mm256_cmp_ps(_mm256_andnot_ps(sign, x.high), limit.high, _CMP_LT_OQ);
+    return _mm256_movemask_ps(_mm256_and_ps(low, high)) == 0xFF;
 }
 
 UNIT_INLINE flags unit_no_flags(void) { return _mm256_setzero_ps(); }
-/* One comparison for both: it is unordered if either is NaN. */
-UNIT_INLINE flags unit_flag_nan(flags f, unit x) {
-    return _mm256_or_ps(f, _mm256_cmp_ps(x.low, x.high, _CMP_UNORD_Q));
+/* The difference of a number and itself is NaN unless it is finite; one comparison finds NaN in any of two. */
+UNIT_INLINE flags unit_flag_not_finite(flags f, unit x) {
+    const unit difference = unit_sub(x, x);
+    return _mm256_or_ps(f, _mm256_cmp_ps(difference.low, difference.high, _CMP_UNORD_Q));
 }
 UNIT_INLINE int unit_any_flag(flags f) { return _mm256_movemask_ps(f) != 0; }
 
@@ -63,7 +77,7 @@ UNIT_INLINE unit unit_load_bytes(const uint8_t *p, uint8_t flip) {
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes))));
 }
 
-/* Adds after rounding; the bits above the lowest eight are dropped. */
+/* Adds integers; the bits above the lowest eight are dropped. */
 UNIT_INLINE void unit_store_bytes(uint8_t *p, unit x, unit add) {
     const __m256i byte = _mm256_set1_epi32(255);
     const __m256i low = _mm256_add_epi32(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(add.low));

@@ -23,12 +23,19 @@ UNIT_INLINE unit unit_max(unit x, unit y) { return _mm512_max_ps(x, y); }
 UNIT_INLINE float unit_least(unit x) { return _mm512_reduce_min_ps(x); }
 UNIT_INLINE float unit_most(unit x) { return _mm512_reduce_max_ps(x); }
 
-UNIT_INLINE unit unit_nan_to_zero(unit x) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
+UNIT_INLINE unit unit_round(unit x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT); }
+/* x - y * z, rounded once. */
+UNIT_INLINE unit unit_sub_product(unit x, unit y, unit z) { return _mm512_fnmadd_ps(y, z, x); }
+
+/* Whether the magnitude of all, NaN excluded, is below. */
+UNIT_INLINE int unit_all_below(unit x, unit limit) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_NLT_UQ) == 0;
 }
 
 UNIT_INLINE flags unit_no_flags(void) { return 0; }
-UNIT_INLINE flags unit_flag_nan(flags f, unit x) { return f | _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q); }
+UNIT_INLINE flags unit_flag_not_finite(flags f, unit x) {
+    return f | _mm512_fpclass_ps_mask(x, 0x01 | 0x80 | 0x08 | 0x10); /* quiet, signalling, the two infinities */
+}
 UNIT_INLINE int unit_any_flag(flags f) { return f != 0; }
 
 UNIT_INLINE unit unit_load_bytes(const uint8_t *p, uint8_t flip) {
@@ -36,7 +43,7 @@ UNIT_INLINE unit unit_load_bytes(const uint8_t *p, uint8_t flip) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_xor_si128(bytes, _mm_set1_epi8((char)flip))));
 }
 
-/* Adds after rounding; the bits above the lowest eight are dropped. */
+/* Adds integers; the bits above the lowest eight are dropped. */
 UNIT_INLINE void unit_store_bytes(uint8_t *p, unit x, unit add) {
     const __m512i sum = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_cvtps_epi32(add));
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(sum));

@@ -2,6 +2,7 @@
 
 #if TSR_ARM64
 #include <arm_neon.h>
+#include <math.h>
 
 #define QUANTIZE_NAME tsr_quantize_neon
 #define QUANTIZE_PATH TSR_CPU_NEON
@@ -48,15 +49,29 @@ TSR_INLINE float unit_most(unit x) {
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.val[0], x.val[1]), vmaxq_f32(x.val[2], x.val[3])));
 }
 
-TSR_INLINE unit unit_nan_to_zero(unit x) {
-    FOR_PARTS x.val[k] = vbslq_f32(vceqq_f32(x.val[k], x.val[k]), x.val[k], vdupq_n_f32(0));
+TSR_INLINE unit unit_round(unit x) {
+    FOR_PARTS x.val[k] = vrndnq_f32(x.val[k]);
     return x;
+}
+
+/* x - y * z, rounded once. */
+TSR_INLINE unit unit_sub_product(unit x, unit y, unit z) {
+    FOR_PARTS x.val[k] = vfmsq_f32(x.val[k], y.val[k], z.val[k]);
+    return x;
+}
+
+/* Whether the magnitude of all, NaN excluded, is below. */
+TSR_INLINE int unit_all_below(unit x, unit limit) {
+    uint32x4_t below = vcaltq_f32(x.val[0], limit.val[0]);
+    FOR_PARTS below = vandq_u32(below, vcaltq_f32(x.val[k], limit.val[k]));
+    return vminvq_u32(below) != 0;
 }
 
 TSR_INLINE flags unit_no_flags(void) { return vdupq_n_u32(0); }
 
-TSR_INLINE flags unit_flag_nan(flags f, unit x) {
-    FOR_PARTS f = vornq_u32(f, vceqq_f32(x.val[k], x.val[k]));
+TSR_INLINE flags unit_flag_not_finite(flags f, unit x) {
+    const float32x4_t infinity = vdupq_n_f32(INFINITY);
+    FOR_PARTS f = vornq_u32(f, vcaltq_f32(x.val[k], infinity));
     return f;
 }
 
@@ -73,7 +88,7 @@ TSR_INLINE unit unit_load_bytes(const uint8_t *p, uint8_t flip) {
     return y;
 }
 
-/* Adds after rounding; the bits above the lowest eight are dropped. */
+/* Adds integers; the bits above the lowest eight are dropped. */
 TSR_INLINE void unit_store_bytes(uint8_t *p, unit x, unit add) {
     int16x4_t sum[4];
     FOR_PARTS sum[k] = vmovn_s32(vaddq_s32(vcvtnq_s32_f32(x.val[k]), vcvtnq_s32_f32(add.val[k])));

@@ -54,13 +54,14 @@ static int range_each(float *min, float *max, const float *src, size_t n) {
     return range_rows(min, max, src, n, 1);
 }
 
+/* A double has bits enough that the quotient of floats comes out at a half only if it is one. */
 TSR_INLINE uint8_t quantize(float x, float scale, unsigned zero, const affine_grid *grid) {
-    const float least = grid->lowest - (float)zero, most = grid->highest - (float)zero;
-    float y = x / scale;
+    const double least = (double)grid->lowest - zero, most = (double)grid->highest - zero;
+    double y = (double)x / (double)scale;
     if (!(y == y)) y = 0;
     y = y > least ? y : least;
     y = y < most ? y : most;
-    return (uint8_t)(tsr_float_round(y) + (int32_t)zero);
+    return (uint8_t)(tsr_double_round(y) + (int32_t)zero);
 }
 
 TSR_INLINE float dequantize(uint8_t q, float scale, unsigned zero, const affine_grid *grid) {

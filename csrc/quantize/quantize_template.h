@@ -1,9 +1,9 @@
 /*
  * The kernels in terms of units of UNIT floats, included by each instruction set's file, which defines
  *     QUANTIZE_NAME, QUANTIZE_PATH, QUANTIZE_TARGET  the table's name, its tsr_cpu_path, the target attribute
- *     unit, flags                                    sixteen floats; what unit_flag_nan() collects
- *     unit_...()                                     what the names say; of unit_min() and unit_max() a NaN in any
- *                                                    argument may come out as either
+ *     unit, flags                                    sixteen floats; what unit_flag_not_finite() collects
+ *     unit_...()                                     what the names say; of unit_min() and unit_max() it is open
+ *                                                    what comes of NaN
  * Whatever is done to an element twice gives the same, so a last unit that is not whole overlaps the one before.
  */
 #include <float.h>
@@ -14,15 +14,17 @@
 #define KERNEL QUANTIZE_TARGET static
 #define KERNEL_INLINE QUANTIZE_TARGET TSR_INLINE
 
-/* Runs `step` for i = 0, UNIT, ... and lastly n - UNIT; n >= UNIT. */
-#define FOR_UNITS(n, step)                                     \
-    do {                                                       \
-        size_t i = 0;                                          \
-        for (; i + UNIT <= (n); i += UNIT) step;               \
-        if (i < (n)) {                                         \
-            i = (n) - UNIT;                                    \
-            step;                                              \
-        }                                                      \
+/* Runs a statement for i = 0, UNIT, ... and lastly n - UNIT; n >= UNIT. */
+#define FOR_UNITS(n, ...)                          \
+    do {                                           \
+        size_t i = 0;                              \
+        for (; i + UNIT <= (n); i += UNIT) {       \
+            __VA_ARGS__;                           \
+        }                                          \
+        if (i < (n)) {                             \
+            i = (n) - UNIT;                        \
+            __VA_ARGS__;                           \
+        }                                          \
     } while (0)
 
 KERNEL void to_float(float *dst, const uint8_t *src, size_t n, int type) {
@@ -39,9 +41,6 @@ KERNEL void from_float(uint8_t *dst, const float *src, size_t n, int type) {
     else FOR_UNITS(n, unit_store_float64(dst + 8 * i, unit_load(src + i)));
 }
 
-/* The difference of a number and itself is NaN unless it is finite. */
-KERNEL_INLINE flags flag_not_finite(flags f, unit x) { return unit_flag_nan(f, unit_sub(x, x)); }
-
 KERNEL int range_rows(float *min, float *max, const float *src, size_t n_rows, size_t n_row) {
     int all_finite = 1;
     if (n_row < UNIT) return tsr_quantize_scalar.range_rows(min, max, src, n_rows, n_row);
@@ -52,7 +51,7 @@ KERNEL int range_rows(float *min, float *max, const float *src, size_t n_rows, s
             const unit x = unit_load(src + i);
             low = unit_min(low, x);
             high = unit_max(high, x);
-            bad = flag_not_finite(bad, x);
+            bad = unit_flag_not_finite(bad, x);
         });
         if (TSR_UNLIKELY(unit_any_flag(bad))) {
             all_finite &= tsr_quantize_scalar.range_rows(min + r, max + r, src, 1, n_row);
@@ -70,7 +69,7 @@ KERNEL int range_each(float *min, float *max, const float *src, size_t n) {
     if (n < UNIT) return tsr_quantize_scalar.range_each(min, max, src, n);
     FOR_UNITS(n, {
         const unit x = unit_load(src + i);
-        if (TSR_UNLIKELY(unit_any_flag(flag_not_finite(unit_no_flags(), x)))) {
+        if (TSR_UNLIKELY(unit_any_flag(unit_flag_not_finite(unit_no_flags(), x)))) {
             all_finite &= tsr_quantize_scalar.range_each(min + i, max + i, src + i, UNIT);
         } else {
             unit_store(min + i, unit_min(unit_load(min + i), x));
@@ -80,36 +79,49 @@ KERNEL int range_each(float *min, float *max, const float *src, size_t n) {
     return all_finite;
 }
 
-KERNEL_INLINE flags quantize(uint8_t *dst, const float *src, unit scale, unit zero, unit lowest, unit highest,
-                             flags bad) {
-    const unit x = unit_load(src), y = unit_nan_to_zero(unit_div(x, scale));
-    const unit clamped = unit_min(unit_max(y, unit_sub(lowest, zero)), unit_sub(highest, zero));
-    unit_store_bytes(dst, clamped, zero);
-    return flag_not_finite(bad, x);
+/*
+ * Rounds quotients without dividing. A product with the reciprocal comes near; what then remains of x is computed
+ * exactly, and below half the scale it proves that the integer is the nearest. Returns 0, with nothing stored, where
+ * it does not: if an element is halfway, or close to it, or not finite.
+ */
+KERNEL_INLINE int quantize(uint8_t *dst, const float *src, unit scale, unit reciprocal, unit zero, unit lowest,
+                           unit highest) {
+    const unit x = unit_load(src), steps = unit_round(unit_mul(x, reciprocal));
+    if (TSR_UNLIKELY(!unit_all_below(unit_sub_product(x, steps, scale), unit_mul(scale, unit_set(0.5f))))) return 0;
+    unit_store_bytes(dst, unit_min(unit_max(steps, unit_sub(lowest, zero)), unit_sub(highest, zero)), zero);
+    return 1;
 }
 
 KERNEL int quantize_rows(uint8_t *dst, const float *src, size_t n_rows, size_t n_row, const float *scale,
                          const uint8_t *zero, const affine_grid *grid) {
+    const quantize_kernels *const plain = &tsr_quantize_scalar;
     const unit lowest = unit_set(grid->lowest), highest = unit_set(grid->highest);
-    flags bad = unit_no_flags();
-    if (n_row < UNIT) return tsr_quantize_scalar.quantize_rows(dst, src, n_rows, n_row, scale, zero, grid);
+    int all_finite = 1;
+    if (n_row < UNIT) return plain->quantize_rows(dst, src, n_rows, n_row, scale, zero, grid);
     for (size_t r = 0; r < n_rows; r++, dst += n_row, src += n_row) {
-        const unit s = unit_set(scale[r]), z = unit_set(zero ? zero[r] : 0);
-        FOR_UNITS(n_row, bad = quantize(dst + i, src + i, s, z, lowest, highest, bad));
+        const uint8_t *const zero_point = zero ? zero + r : NULL;
+        const unit s = unit_set(scale[r]), reciprocal = unit_set(1 / scale[r]), z = unit_set(zero ? zero[r] : 0);
+        FOR_UNITS(n_row, {
+            if (!quantize(dst + i, src + i, s, reciprocal, z, lowest, highest))
+                all_finite &= plain->quantize_rows(dst + i, src + i, 1, UNIT, scale + r, zero_point, grid);
+        });
     }
-    return !unit_any_flag(bad);
+    return all_finite;
 }
 
 KERNEL int quantize_each(uint8_t *dst, const float *src, size_t n, const float *scale, const uint8_t *zero,
                          const affine_grid *grid) {
-    const unit lowest = unit_set(grid->lowest), highest = unit_set(grid->highest);
-    flags bad = unit_no_flags();
-    if (n < UNIT) return tsr_quantize_scalar.quantize_each(dst, src, n, scale, zero, grid);
+    const quantize_kernels *const plain = &tsr_quantize_scalar;
+    const unit lowest = unit_set(grid->lowest), highest = unit_set(grid->highest), one = unit_set(1);
+    int all_finite = 1;
+    if (n < UNIT) return plain->quantize_each(dst, src, n, scale, zero, grid);
     FOR_UNITS(n, {
-        const unit z = zero ? unit_load_bytes(zero + i, 0) : unit_set(0);
-        bad = quantize(dst + i, src + i, unit_load(scale + i), z, lowest, highest, bad);
+        const uint8_t *const zero_points = zero ? zero + i : NULL;
+        const unit s = unit_load(scale + i), z = zero ? unit_load_bytes(zero_points, 0) : unit_set(0);
+        if (!quantize(dst + i, src + i, s, unit_div(one, s), z, lowest, highest))
+            all_finite &= plain->quantize_each(dst + i, src + i, UNIT, scale + i, zero_points, grid);
     });
-    return !unit_any_flag(bad);
+    return all_finite;
 }
 
 KERNEL_INLINE void dequantize(float *dst, const uint8_t *src, unit scale, unit zero, uint8_t flip) {

@@ -562,11 +562,12 @@ def _quantiles(
 ) -> NDArray[np.float32]:
     """The elements in the middle of equal shares of the weight."""
     if weights is None:
-        return np.take(ordered, (2 * np.arange(levels) + 1) * ordered.size // (2 * levels))
-    total = np.cumsum(weights, dtype=np.float64)
-    middles = (np.arange(levels) + 0.5) / levels * total[-1]
-    places = np.searchsorted(total, middles, side="right")
-    return np.take(ordered, np.minimum(places, ordered.size - 1))
+        places = (2 * np.arange(levels) + 1) * ordered.size // (2 * levels)
+    else:
+        total = np.cumsum(weights, dtype=np.float64)
+        middles = (np.arange(levels) + 0.5) / levels * total[-1]
+        places = np.minimum(np.searchsorted(total, middles, side="right"), ordered.size - 1)
+    return np.asarray(ordered[places])
 
 
 def _assign(

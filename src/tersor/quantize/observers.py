@@ -24,9 +24,11 @@ METHODS = ("minmax", "percentile", "mse", "histogram")
 HALF = 2048
 
 # The ranges that are tried for the least error: the whole one, times 2**(-i / COARSE), then in between.
-COARSE = 8
-N_COARSE = 28
+# What is cut off costs ever more, so that there is no way back from an error so many times the least.
+COARSE = 6
+N_COARSE = 60
 FINE = 4
+HOPELESS = 4.0
 
 # Ranges that are tried for the least loss of information: every so many bins.
 ENTROPY_STEP = 8
@@ -197,14 +199,16 @@ def least_error(
     best = np.zeros(low.shape)
     error = np.full(low.shape, np.inf)
 
-    def attempt(steps: NDArray[np.float64]) -> None:
+    def attempt(steps: NDArray[np.float64]) -> NDArray[np.float64]:
         tried = error_of(*at(steps))
         best[tried < error] = steps[tried < error]
         np.minimum(error, tried, out=error)
+        return tried
 
     with np.errstate(invalid="ignore"):  # of channels without elements
         for step in range(N_COARSE):
-            attempt(np.full(low.shape, float(step)))
+            if (attempt(np.full(low.shape, float(step))) >= HOPELESS * error).all():
+                break
         center = best.copy()
         for fine in (*range(1 - FINE, 0), *range(1, FINE)):
             attempt(np.maximum(center + fine / FINE, 0))

@@ -1,7 +1,8 @@
 """Affine quantization of one run of floats that share a scale (docs/quantization.md).
 
-Python's floats are of 64 bits; `float32` rounds to 32 after each step, which gives what 32-bit arithmetic
-gives: 64 bits are more than twice as precise, so rounding twice does no harm.
+Python's floats are of 64 bits, more than twice as precise as those of 32 that are quantized. So a product
+that `float32` rounds once more is what 32-bit arithmetic gives, and a quotient is at a half between integers
+only where it is so exactly.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def quantize(values: Iterable[float], scale: float, zero_point: int, bits: int, 
     least, most = limits(bits, symmetric)
     integers = []
     for value in map(float32, values):
-        steps = float32(value / scale)
+        steps = value / scale
         if math.isnan(steps):
             steps = 0.0
         # Within the limits first: what is infinite cannot be rounded.
