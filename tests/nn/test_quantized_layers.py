@@ -509,3 +509,28 @@ def test_every_path_gives_the_same_outputs() -> None:
     finally:
         _native.select_cpu(before)
     assert all(np.array_equal(result, results[0]) for result in results)
+
+
+# ---- Bits by layer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["affine", "kmeans", "steps", ("affine", "kmeans", "steps")])
+@pytest.mark.parametrize("cut", [{}, {"axis": 0}, {"group_size": 32}])
+def test_an_allocation_of_bits_becomes_a_configuration(method: Any, cut: dict[str, int]) -> None:
+    model = Net()
+    weights = {n: getattr(model, n).weight.flatten(1) for n in ("embedding", "conv1", "conv2", "head")}
+    allocation = tersor.quantize.allocate_bits(weights, 4000, method=method, **cut)
+    expected = {n: c.apply(weights[n]) for n, c in allocation.choices.items()}
+    quantize_(model, {n: QuantConfig.of(c) for n, c in allocation.choices.items()})
+    for name, array in expected.items():
+        floats = array.dequantize() if hasattr(array, "dequantize") else array
+        assert torch.equal(getattr(model, name).weight.flatten(1), floats)
+
+
+def test_what_an_allocation_keeps_has_no_configuration() -> None:
+    choice = tersor.quantize.allocate_bits({"x": torch.zeros(0, 3)}, 0).choices["x"]
+    assert QuantConfig.of(choice) is None
+    with pytest.raises(ValueError, match="step"):
+        QuantConfig(4, "steps")
+    with pytest.raises(ValueError, match="step"):
+        QuantConfig(4, step=1.0)

@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from ..quantize import CodebookArray, Observer, QuantizedArray, affine, codebook, quantize_with
+from ..quantize import (
+    Choice,
+    CodebookArray,
+    Observer,
+    QuantizedArray,
+    affine,
+    codebook,
+    even_steps,
+    quantize_with,
+)
 from ..quantize._layout import check_choice, checked_bits
 from ..quantize._packing import pack
 from ._ops import grid_ends
@@ -40,7 +49,7 @@ __all__ = [
     "quantize_",
 ]
 
-METHODS = ("affine", "kmeans", "uniform", "quantile", "nf4")
+METHODS = ("affine", "kmeans", "uniform", "quantile", "nf4", "steps")
 
 # The least scale that `tersor.quantize` makes.
 _TINY = 2.0**-126
@@ -110,8 +119,9 @@ class QuantConfig:
     ----------
     bits : int
         Of a weight, 2 to 8, or for codebooks 1 to 8; up to 4 are stored two a byte.
-    method : {"affine", "kmeans", "uniform", "quantile", "nf4"}
-        "affine": a scale times an integer. The others: indices into a codebook of ``2**bits`` levels, as
+    method : {"affine", "kmeans", "uniform", "quantile", "nf4", "steps"}
+        "affine": a scale times an integer. "steps": a codebook of multiples of `step`, as
+        `tersor.quantize.even_steps` makes it. The others: a codebook of ``2**bits`` levels, as
         `tersor.quantize.codebook` finds them.
     granularity : PerTensor, PerChannel or PerGroup, optional
         What shares a scale or codebook. By default what a channel is, but for a codebook that has no scales
@@ -122,6 +132,8 @@ class QuantConfig:
         For "affine": how scales are chosen; "mse" is better for few bits.
     scaled : bool, optional
         For codebooks: share one, and scale it for each channel or group. By default only "nf4" does.
+    step : float, optional
+        For "steps".
     activations : ActivationConfig, optional
         None: inputs stay floats.
 
@@ -137,10 +149,13 @@ class QuantConfig:
     symmetric: bool = True
     observer: str = "minmax"
     scaled: bool | None = None
+    step: float | None = None
     activations: ActivationConfig | None = None
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
+        if (self.step is None) != (self.method != "steps"):
+            raise ValueError("step is for method 'steps', which needs it")
         if not isinstance(self.granularity, PerTensor | PerChannel | PerGroup | None):
             raise ValueError(
                 f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity}"
@@ -152,6 +167,37 @@ class QuantConfig:
             raise ValueError(f"bits must be from 1 to 8, not {self.bits}")
         elif self.method == "nf4" and self.bits != 4:
             raise ValueError(f"bits must be 4 for method 'nf4', not {self.bits}")
+
+    @classmethod
+    def of(cls, choice: Choice, activations: ActivationConfig | None = None) -> QuantConfig | None:
+        """Make the configuration that a choice of `tersor.quantize.allocate_bits` stands for.
+
+        Its tensors must be matrices with a row for each output, as ``weight.flatten(1)`` is. None: the
+        tensor is kept.
+
+        Examples
+        --------
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 8))
+        >>> weights = {name: layer.weight for name, layer in model.named_children()}
+        >>> allocation = tersor.quantize.allocate_bits(weights, 2500, method="affine", axis=0)
+        >>> config = {name: QuantConfig.of(c) for name, c in allocation.choices.items()}
+        >>> _ = quantize_(model, config)
+        """
+        if choice.method == "keep":
+            return None
+        granularity: PerTensor | PerChannel | PerGroup = PerTensor()
+        if choice.group_size is not None:
+            granularity = PerGroup(choice.group_size)
+        elif choice.axis is not None:
+            granularity = PerChannel()
+        return cls(
+            choice.bits,
+            choice.method,
+            granularity,
+            scaled=choice.method == "kmeans" and granularity != PerTensor(),
+            step=choice.step if choice.method == "steps" else None,
+            activations=activations,
+        )
 
     @property
     def cut(self) -> dict[str, Any]:
@@ -234,6 +280,8 @@ class SharedWeights(nn.Module):
     @classmethod
     def of_weight(cls, matrix: Tensor, config: QuantConfig) -> SharedWeights:
         """Share the levels that fit a weight; zeros of one that was pruned stay zeros."""
+        if config.step is not None:
+            return cls(even_steps(matrix, config.step))
         array = codebook(
             matrix,
             levels=2**config.bits,
