@@ -80,7 +80,7 @@ def importance(network: nn.Module, data: Data) -> dict[str, float]:
     """Mean squared gradient of a layer's weights, which tells what their errors cost."""
     network.eval()
     squares = dict.fromkeys(weights_of(network), 0.0)
-    for rows in torch.arange(2048).split(16):
+    for rows in torch.arange(min(len(data.train_labels), 2048)).split(16):
         network.zero_grad()
         F.cross_entropy(network(data.train_images[rows]), data.train_labels[rows]).backward()
         for name in squares:
@@ -128,7 +128,6 @@ WAYS: dict[str, Quantize] = {
     "2 to 8 bits, as many bytes as int4": partial(mixed, then=in_place, method=("affine", "kmeans")),
     "even steps, as many bytes as int4": partial(mixed, then=in_place, method="steps"),
     "even steps, fine-tuned": partial(mixed, then=trained, method="steps"),
-    "int2 weights": partial(in_place, config=QuantConfig(2, observer="mse")),
     "int2 weights, fine-tuned (LSQ)": partial(trained, config=QuantConfig(2, observer="mse")),
 }
 
@@ -192,7 +191,7 @@ def torch_int8(weight: Tensor, observer: str) -> tuple[Tensor, int]:
 def torchao_nf4(weight: Tensor, block: int, scaler_block: int) -> tuple[Tensor, int]:
     """NF4 by torchao, whose scales are 8-bit integers with scales of their own."""
     try:
-        from torchao.dtypes.nf4tensor import to_nf4
+        from torchao.quantization.quantize_.workflows.nf4.nf4_tensor import to_nf4
     except ImportError as error:
         raise UnavailableError("torchao is not installed: pip install torchao") from error
     while weight.numel() // block % scaler_block:
@@ -279,10 +278,9 @@ def main() -> None:
     parts = []
     if options.only != "published":
         data = networks.load(options.data)
-        epochs, more = (1, 1) if options.quick else (10, 3)
         if options.quick:
             data = data.head(6000)
-        parts.append(trained_here(data, options.seeds, epochs, more))
+        parts.append(trained_here(data, options.seeds, epochs=2 if options.quick else 8, more=1))
     if options.only != "trained":
         parts.append(published(16 if options.quick else 256))
     for part in parts:

@@ -16,6 +16,12 @@ __all__ = ["QuantizedConv1d", "QuantizedConv2d", "QuantizedEmbedding", "Quantize
 _PARTS = ("values", "indices", "codebook", "scale", "zero_point")
 
 
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Return `x`, exactly, its gradient being multiplied by a factor."""
+    scaled = x * factor
+    return scaled - scaled.detach() + x.detach()
+
+
 def round_to_grid(
     x: Tensor, step: Tensor, zero_point: Tensor | None, bits: int, gradient_scale: float = 1.0
 ) -> Tensor:
@@ -25,8 +31,7 @@ def round_to_grid(
     grid has the gradient that comes in. The gradient of `step` is that of LSQ, times `gradient_scale`.
     """
     least, most = grid_ends(zero_point, bits)
-    scaled = step * gradient_scale
-    step = (scaled - scaled.detach() + step.detach()).unsqueeze(-1)  # its value is exact, its gradient scaled
+    step = scale_gradient(step, gradient_scale).unsqueeze(-1)
     zero = torch.zeros_like(step) if zero_point is None else zero_point.unsqueeze(-1).to(step)
     ratio = torch.clamp(x.reshape(*step.shape[:-1], -1).to(step) / step, least - zero, most - zero)
     rounded = ratio + (ratio.round() - ratio).detach()

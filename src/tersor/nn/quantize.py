@@ -32,6 +32,7 @@ from .linear import (
     QuantizedEmbedding,
     QuantizedLinear,
     round_to_grid,
+    scale_gradient,
 )
 
 __all__ = [
@@ -261,7 +262,9 @@ class StepQuantizer(nn.Module):
 class SharedWeights(nn.Module):
     """Weights that share the levels of a codebook, which are learned: trained quantization.
 
-    The gradient of a level is the sum of those of the weights that have it. A level that is 0 stays so.
+    The gradient of a level is the sum of those of the weights that have it, by the square root of how many
+    these are on average: sums of so many grow like that, and a learning rate that suits weights suits it
+    then. A level that is 0 stays so.
     """
 
     indices: Tensor
@@ -276,6 +279,9 @@ class SharedWeights(nn.Module):
         self.register_buffer("indices", indices)
         self.register_buffer("scale", scale)
         self.register_buffer("is_free", levels != 0)
+        # Levels that are to be multiplied by scales are larger than weights, and gradients smaller.
+        square = 1.0 if scale is None else max(float(scale.square().mean()), _TINY)
+        self.gradient_scale = 1 / (math.sqrt(max(indices.numel() / levels.numel(), 1)) * square)
 
     @classmethod
     def of_weight(cls, matrix: Tensor, config: QuantConfig) -> SharedWeights:
@@ -295,7 +301,7 @@ class SharedWeights(nn.Module):
     @property
     def levels(self) -> Tensor:
         """The codebook as it is used."""
-        return self.codebook * self.is_free
+        return scale_gradient(self.codebook, self.gradient_scale) * self.is_free
 
     def forward(self, weight: Tensor) -> Tensor:
         """Look up all weights; `weight` tells their shape and type alone."""
@@ -461,8 +467,8 @@ def fake_quantize_(
     Notes
     -----
     Integers are rounded to with a straight-through gradient, and their steps are parameters too (LSQ). With
-    codebooks the levels are the parameters, and weights stay what they are of them; a level of 0, which a
-    pruned weight gets, stays 0. Make the optimizer afterwards, so that it knows the new parameters.
+    codebooks the levels are the parameters, and every weight keeps its level; one of 0, which pruned weights
+    get, stays 0. Make the optimizer afterwards, so that it knows the new parameters.
 
     References
     ----------
