@@ -19,7 +19,11 @@ import tersor.reference
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if "__main__" not in m.name
 )
-PUBLIC: list[ModuleType] = [tersor, tersor.huffman, importlib.import_module("tersor.checkpoint")]
+PUBLIC: list[ModuleType] = [
+    tersor,
+    tersor.huffman,
+    *(importlib.import_module(f"tersor.{name}") for name in ("checkpoint", "quantize")),
+]
 
 
 @pytest.mark.parametrize("name", ["tersor", *MODULES])
@@ -37,6 +41,13 @@ def test_examples_of_the_huffman_page(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted > 30
+    assert result.failed == 0
+
+
+def test_examples_of_the_quantization_page() -> None:
+    page = Path(__file__).parents[1] / "docs/quantization.md"
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 20
     assert result.failed == 0
 
 

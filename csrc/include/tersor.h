@@ -405,10 +405,11 @@ void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels);
  * Sets the index of the nearest level for each element, rounded to float32 and divided by the group's scale where
  * there are scales (by 1 where that is 0). In the middle between two levels the lower is taken, of equal levels the
  * first, and for NaN the last of all. `trees` has one for each codebook. Where error is not NULL it becomes the sum of
- * the squared differences between the finite elements and what dequantizing to float32 makes of them.
+ * the squared differences between the finite elements and what dequantizing to float32 makes of them. Returns the
+ * index in the piece of the first element that is not finite, or the number of elements.
  */
-void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                         const tsr_codebook *codebook, const float *trees, double *error);
+size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                           const tsr_codebook *codebook, const float *trees, double *error);
 /* The way back. Indices may be any bytes: those beyond the codebook are an error. */
 tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                    const tsr_codebook *codebook);
@@ -417,6 +418,15 @@ tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, 
 size_t tsr_sort_workspace_size(size_t n, int weighted);
 void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
                      void *workspace);
+
+/*
+ * Condenses n >= 1 finite values to the means of neighbours, ascending, and how many there are of each; returns how
+ * many means, at most TSR_CONDENSED_MAX. What is put together agrees in the upper 16 bits; of values that are frequent
+ * there, in so many more that what agrees is no more than one in 2^15. Takes a quarter of the time that sorting does.
+ */
+#define TSR_CONDENSED_MAX (3 << 16)
+size_t tsr_condense_workspace_size(void);
+size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace);
 
 /*
  * Levels for the least sum of squared differences between n >= 1 finite values and the nearest level. The values have

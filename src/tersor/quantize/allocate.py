@@ -233,7 +233,7 @@ def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None =
         levels = np.clip(np.arange(first, last + 1) * step, -greatest, greatest).astype(np.float32)
     else:
         levels = np.zeros(1, np.float32)
-    c = codebook_with(x, levels, nan=nan, threads=threads)
+    c = codebook_with(x, levels, nan=nan, measure=False, threads=threads)
     if nan == "zero" and finite.size < values.size:
         values = np.where(np.isfinite(values), values, np.float32(0))
     indices = c.integers().ravel()
