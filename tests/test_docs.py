@@ -19,7 +19,13 @@ import tersor.reference
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if "__main__" not in m.name
 )
-PUBLIC: list[ModuleType] = [tersor, tersor.huffman, importlib.import_module("tersor.checkpoint")]
+PUBLIC: list[ModuleType] = [
+    tersor,
+    *(
+        importlib.import_module(f"tersor.{name}")
+        for name in ("checkpoint", "huffman", "prune", "prune.sparse")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", ["tersor", *MODULES])
