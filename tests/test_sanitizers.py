@@ -24,6 +24,7 @@ FUZZERS = {
     "fuzz_quantize.c": (300, ": no fault\n"),
     "fuzz_codebook.c": (300, ": no fault\n"),
     "fuzz_lzw.c": (100, " damaged ones, each whole and in pieces: no fault\n"),
+    "fuzz_prune.c": (100, ": no fault\n"),
 }
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sanitizers are run on Linux")
