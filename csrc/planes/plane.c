@@ -20,14 +20,26 @@
 #define GAPS_ESCAPE_MIN 15
 #define GAPS_HEADER 10 /* u8 common, u8 escape, u24 number of gaps, u8 mode and u24 size of them, u8 mode of the literals */
 
+typedef struct alphabet {
+    int n_symbols;
+    uint8_t common;      /* the most frequent symbol, the lowest of equals */
+    uint8_t symbols[16]; /* in order, if there are so few, then zeros */
+    uint8_t index[256];  /* of each symbol, if there are so few */
+} alphabet;
+
 /* ---- Packed symbols -------------------------------------------------------------------------------- */
 
 TSR_INLINE int packed_bits(int n_symbols) { return n_symbols <= 2 ? 1 : n_symbols <= 4 ? 2 : 4; }
 TSR_INLINE size_t packed_size(size_t n, int bits) { return (n * (size_t)bits + 7) / 8; }
 
-/* First symbol in the lowest bits. */
-static void pack(uint8_t *dst, const uint8_t *src, size_t n, int bits, const uint8_t index[256]) {
+/* First symbol in the lowest bits. TSR_PLANE_SLACK bytes after the packed ones and n more in `spare` are overwritten. */
+static void pack(uint8_t *dst, const uint8_t *src, size_t n, int bits, const alphabet *a, uint8_t *spare) {
     const size_t per_byte = 8u / (unsigned)bits, n_whole = n / per_byte;
+    const uint8_t *const index = a->index;
+    if (bits == 1) {
+        tsr_planes_active()->split_flags(dst, spare, src, n, a->symbols[0]);
+        return;
+    }
     if (bits == 4) {
         for (size_t j = 0; j < n_whole; j++)
             dst[j] = (uint8_t)(index[src[2 * j]] | index[src[2 * j + 1]] << 4);
@@ -112,13 +124,6 @@ static tsr_result decode_lzw(uint8_t *dst, size_t n, const uint8_t *src, size_t 
 
 /* ---- Choice --------------------------------------------------------------------------------------- */
 
-typedef struct alphabet {
-    int n_symbols;
-    uint8_t common;      /* the most frequent symbol, the lowest of equals */
-    uint8_t symbols[16]; /* in order, if there are so few, then zeros */
-    uint8_t index[256];  /* of each symbol, if there are so few */
-} alphabet;
-
 /* Whether gaps are cheaper and as fast as flags. */
 static int is_sparse(uint64_t n_common, uint64_t total) { return n_common * 8 >= total * 7; }
 
@@ -154,7 +159,7 @@ static size_t estimate_rearranged(const uint8_t *src, size_t n, const uint32_t c
         if (mode == PLANE_FLAGS)
             tsr_planes_active()->split_flags(scratch + n_sample, literals, src + at, SAMPLE_PIECE, a->common);
         else
-            pack(scratch + n_sample, src + at, SAMPLE_PIECE, bits, a->index);
+            pack(scratch + n_sample, src + at, SAMPLE_PIECE, bits, a, literals);
     }
     uint64_t cost = tsr_entropy(scratch, n_sample) * packed_size(n, bits) / n_sample;
     if (mode == PLANE_FLAGS) cost += entropy_of_counts(counts, total, a->common, n);
@@ -255,7 +260,7 @@ static size_t encode_packed(uint8_t *dst, const uint8_t *src, size_t n, const al
     const size_t n_packed = packed_size(n, bits);
     dst[0] = (uint8_t)bits;
     memcpy(dst + 1, a->symbols, (size_t)n_table);
-    pack(scratch, src, n, bits, a->index);
+    pack(scratch, src, n, bits, a, scratch + n_packed + TSR_PLANE_SLACK);
     return (size_t)(2 + n_table) + tsr_plane_encode(dst + 2 + n_table, scratch, n_packed, codec, depth + 1,
                                                     scratch + n_packed + TSR_PLANE_SLACK, &dst[1 + n_table]);
 }

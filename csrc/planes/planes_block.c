@@ -52,9 +52,10 @@ static int choose_filter(const uint8_t *src, size_t n, int typesize, uint64_t *n
 
 /* Below the first share of zeros, of 16 parts, a sparse block is not tried, and from the last on it is made; between
  * them it has to save one part in so many. */
-enum { SPARSE_TRIED = 1, SPARSE_SURE = 15, SPARSE_EARNED = 64 };
+enum { SPARSE_TRIED = 1, SPARSE_SURE = 12, SPARSE_EARNED = 64 };
 
-/* The same for blocks that may be sparse. */
+/* The filter of a block that may be sparse, with TSR_FILTER_SPARSE if it is to be; TSR_FILTER_CHOOSE if it is, but too
+ * few of its elements are in the sample to tell their filter. */
 static int choose_shape(const uint8_t *src, size_t n, int typesize) {
     uint8_t positions[SAMPLE + TSR_PLANE_SLACK], elements[8 * SAMPLE + TSR_PLANE_SLACK];
     uint64_t dense = 0, sparse = 0;
@@ -66,13 +67,13 @@ static int choose_shape(const uint8_t *src, size_t n, int typesize) {
                                                    src + start * (size_t)typesize, run, typesize);
     }
     const size_t n_zeros = n_sample - n_kept;
+    if (n_zeros * 16 >= n_sample * SPARSE_SURE) return TSR_FILTER_CHOOSE;
     const int filter = choose_filter(src, n, typesize, &dense);
-    if (n_zeros * 16 >= n_sample * SPARSE_SURE) return filter | TSR_FILTER_SPARSE;
     if (n_zeros * 16 < n_sample * SPARSE_TRIED) return filter;
-    choose_filter(elements, n_kept, typesize, &sparse);
+    const int filter_of_elements = choose_filter(elements, n_kept, typesize, &sparse);
     sparse += n_sample * tsr_log2_256((uint32_t)n_sample) - n_kept * tsr_log2_256((uint32_t)n_kept) -
               n_zeros * tsr_log2_256((uint32_t)n_zeros);
-    return sparse + sparse / SPARSE_EARNED < dense ? filter | TSR_FILTER_SPARSE : filter;
+    return sparse + sparse / SPARSE_EARNED < dense ? filter_of_elements | TSR_FILTER_SPARSE : filter;
 }
 
 /* ---- Blocks -------------------------------------------------------------------------------------- */
@@ -118,28 +119,24 @@ tsr_result tsr_block_encode(uint8_t *dst, size_t dst_cap, const uint8_t *src, si
                             int filter, int codec, void *workspace, size_t *n_written, uint8_t *shape) {
     const size_t n = src_len / (size_t)typesize, n_rest = src_len % (size_t)typesize;
     uint8_t *out = NULL;
-    int chosen = filter;
 
     if (dst_cap < tsr_block_encode_bound(src_len)) return TSR_ERR_DST_TOO_SMALL;
     if (filter == TSR_FILTER_CHOOSE) {
         uint64_t n_bits;
-        if (typesize == 1 || codec == TSR_CODEC_RAW) chosen = TSR_FILTER_NONE;
-        else if (codec == TSR_CODEC_LZW) chosen = choose_filter(src, n, typesize, &n_bits);
-        else chosen = choose_shape(src, n, typesize);
+        if (typesize == 1 || codec == TSR_CODEC_RAW) filter = TSR_FILTER_NONE;
+        else if (codec == TSR_CODEC_LZW) filter = choose_filter(src, n, typesize, &n_bits);
+        else filter = choose_shape(src, n, typesize);
     }
-    int dense = chosen & ~TSR_FILTER_SPARSE;
-    if (chosen & TSR_FILTER_SPARSE) {
-        int of_elements = filter == TSR_FILTER_CHOOSE ? filter : dense;
-        out = encode_sparse(dst, src, n, typesize, &of_elements, codec, workspace);
-        if (out) chosen = of_elements | TSR_FILTER_SPARSE;
+    if (filter & TSR_FILTER_SPARSE) { /* TSR_FILTER_CHOOSE has this bit too */
+        if (filter != TSR_FILTER_CHOOSE) filter &= ~TSR_FILTER_SPARSE;
+        out = encode_sparse(dst, src, n, typesize, &filter, codec, workspace);
+        if (out) filter |= TSR_FILTER_SPARSE;
+        else if (filter == TSR_FILTER_CHOOSE) filter = TSR_FILTER_NONE;
     }
-    if (!out) {
-        chosen = dense;
-        out = encode_planes(dst, dst + PLANE_HEADER * typesize, src, n, typesize, dense, codec, workspace);
-    }
+    if (!out) out = encode_planes(dst, dst + PLANE_HEADER * typesize, src, n, typesize, filter, codec, workspace);
     memcpy(out, src + src_len - n_rest, n_rest);
     *n_written = (size_t)(out + n_rest - dst);
-    *shape = (uint8_t)((typesize == 8 ? 3 : typesize / 2) | chosen << 2);
+    *shape = (uint8_t)((typesize == 8 ? 3 : typesize / 2) | filter << 2);
     return TSR_OK;
 }
 

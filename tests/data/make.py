@@ -61,6 +61,12 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
         for filter in range(6):
             packed = reference.compress(numbers, typesize, filter)
             files[f"typesize{typesize}_filter{filter}"] = (packed, numbers)
+    for typesize, one_in, filter in ((2, 3, 1), (4, 12, 3), (8, 40, 5)):
+        rng = random.Random(typesize)
+        elements = (i * 2654435761 if rng.randrange(one_in) == 0 else 0 for i in range(2000))
+        pruned = b"".join((e % 2 ** (8 * typesize)).to_bytes(typesize, "little") for e in elements) + b"!"
+        packed = reference.compress(pruned, typesize, filter + reference.planes.SPARSE)
+        files[f"sparse_typesize{typesize}"] = (packed, pruned)
     lzw = b"".join(b"%d is %d squared\n" % (i * i, i) for i in range(400))
     files["lzw"] = (tersor.compress(lzw, "lzw"), lzw)
     files["joined"] = (tersor.compress(b"one, ") + tersor.compress(b"two"), b"one, two")
@@ -98,6 +104,14 @@ def invalid() -> dict[str, bytes]:
     def lzw(data: bytes) -> bytes:
         return frame(13, 0, plane(7, data), xxh3_64_intdigest(b"terse tensors", 0))
 
+    # Three elements of two bytes, of which the first and the last are said to be there.
+    three = b"\x01\x02\0\0\x03\x04"
+
+    def sparse(positions: bytes) -> bytes:
+        headers = b"\0\3\0\0" + b"\0\2\0\0" * 2
+        return frame(6, 0x21, headers + positions + b"\1\3\2\4", xxh3_64_intdigest(three, 0))
+
+    assert tersor.decompress(sparse(b"\1\0\1")) == three
     padded = bytearray(small_data)
     padded[-1] |= 1
     return {
@@ -117,6 +131,7 @@ def invalid() -> dict[str, bytes]:
         "lzw_code": lzw(lzw_codes[:3] + b"\xff" + lzw_codes[4:]),
         "lzw_first": lzw(b"\0\1" + lzw_codes[2:]),
         "depth": frame(1, 0, plane(6, b"\1ab\6" * 5 + b"\0\0"), xxh3_64_intdigest(b"a", 0)),
+        "positions": sparse(b"\1\0\2"),
         # Two gaps, of which the second ends behind the plane.
         "gaps": frame(9, 0, plane(8, b"a\x0f\2\0\0\0\2\0\0\0\3\5bc"), xxh3_64_intdigest(b"aaabaaaaa", 0)),
     }

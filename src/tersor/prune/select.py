@@ -20,11 +20,11 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000, "floa
 # Numbers that are handed to a worker at a time.
 _CHUNK = 1 << 20
 # A sample pays from so many numbers on; it has so many. It tells within which bounds the key most likely is.
-_SAMPLED_MIN = 1 << 14
-_SAMPLE = 1 << 14
+_SAMPLED_MIN = 1 << 15
+_SAMPLE = 1 << 15
 _SAMPLE_RUN = 16
 # Standard deviations on either side, and keys: numbers that lie side by side are more alike than others.
-_DEVIATIONS = 6
+_DEVIATIONS = 5
 _MARGIN = 32
 # Room for keys: a part of the numbers, and at least so many.
 _KEPT_PART = 16

@@ -10,10 +10,11 @@ chapters, and each can be read alone:
 - `frame`: planes in blocks, blocks in frames, with their checks;
 - `lzw`: LZW in the dialects of GIF, TIFF, PDF and Unix .Z, and its own.
 
-Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet.
+Beside the format, `code` is the twin of `tersor.huffman.HuffmanCode`: codes over any alphabet. `prune` is
+that of `tersor.prune`.
 """
 
-from . import code, frame, huffman, lzw, plane, planes
+from . import code, frame, huffman, lzw, plane, planes, prune
 from .frame import compress, decompress
 
-__all__ = ["code", "compress", "decompress", "frame", "huffman", "lzw", "plane", "planes"]
+__all__ = ["code", "compress", "decompress", "frame", "huffman", "lzw", "plane", "planes", "prune"]
