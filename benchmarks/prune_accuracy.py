@@ -84,11 +84,12 @@ def spread(errors: list[float]) -> str:
     return f"{statistics.mean(errors):.2f} ({min(errors):.2f} to {max(errors):.2f})"
 
 
-def accuracy_tables(data: networks.Data, seeds: int, quick: bool) -> Iterator[str]:
+def accuracy_tables(data: networks.Data, names: list[str], seeds: int, quick: bool) -> Iterator[str]:
     """Compare pruned networks with dense ones, and ways to prune the dense ones without training."""
     oneshot = []
     rows = []
-    for name, recipe in RECIPES.items():
+    for name in names:
+        recipe = RECIPES[name]
         if quick:
             recipe = recipe._replace(epochs=1, more_epochs=1)
         dense = [
@@ -172,17 +173,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     networks.add_arguments(parser)
+    parser.add_argument("--networks", nargs="*", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--plot", type=Path, help="draw accuracy against sparsity into this SVG file, too")
     parser.add_argument("--plot-seeds", type=int, default=1, help="runs of each of its points")
-    parser.add_argument("--only-plot", action="store_true", help="leave out the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     data = networks.load(arguments.data)
     seeds, plot_seeds = arguments.seeds, arguments.plot_seeds
     if arguments.quick:
         data, seeds, plot_seeds = data.head(QUICK_IMAGES), 1, 1
-    if not arguments.only_plot:
-        for line in accuracy_tables(data, seeds, arguments.quick):
+    if arguments.networks:
+        for line in accuracy_tables(data, arguments.networks, seeds, arguments.quick):
             print(line, flush=True)
     if arguments.plot:
         for line in plot(data, plot_seeds, arguments.quick, arguments.plot):
