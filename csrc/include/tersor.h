@@ -46,7 +46,7 @@ typedef enum tsr_result {
     TSR_ERR_TABLE_LONG = -21,         /* bytes are left over after the code table */
     TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
     TSR_ERR_CODE_UNASSIGNED = -23,    /* bits that are no symbol's code */
-    TSR_ERR_POSITIONS = -24           /* positions of a sparse block that are not 0 and 1, or none of which is 1 */
+    TSR_ERR_POSITIONS = -24           /* positions of a sparse block that are not 0, 1 or 2, or none is 1 */
 } tsr_result;
 
 #define TSR_RESULT_LAST TSR_ERR_POSITIONS
@@ -103,7 +103,7 @@ typedef enum tsr_filter {
     TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */
     TSR_FILTER_ROTATE_MAX = 4,
     TSR_FILTER_DELTA = 5,
-    TSR_FILTER_SPARSE = 8,   /* added to one of these: elements that are zero are left out, their positions coded */
+    TSR_FILTER_SPARSE = 8,   /* added to one of these: 0 and -0.0 are left out, and where they are is coded */
     TSR_FILTER_CHOOSE = 255 /* encoder only: the one that a sample says is smallest */
 } tsr_filter;
 
