@@ -1,16 +1,15 @@
-"""Fixtures of the tests of networks."""
+"""Small networks are fastest on one thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread, and much faster where the machine does other things."""
+def _one_thread() -> Iterator[None]:
+    torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
