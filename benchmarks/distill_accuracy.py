@@ -178,12 +178,12 @@ def free(data: Data, seed: int, quick: bool, samples: Path | None = None) -> Row
     torch.manual_seed(seed + 100)
     student = student_like(teacher, 0.5).to(memory_format=torch.channels_last)
     generator = ImageGenerator((1, 28, 28), width=32).to(memory_format=torch.channels_last)
-    steps = QUICK_STEPS if quick else 2000
+    steps = QUICK_STEPS if quick else 500
     DataFreeDistiller(
         *(teacher, student, generator),
         loss=nn.functional.l1_loss,
-        adversarial=1.0,
-        optimizer=lambda p: torch.optim.Adam(p, 2e-3),
+        adversarial=0.2,
+        optimizer=lambda p: torch.optim.Adam(p, 5e-3),
         batch_size=128,
         student_steps=4,
         memory=8192,
