@@ -24,7 +24,10 @@ MODULES = sorted(m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.
 PUBLIC: list[ModuleType] = [
     tersor,
     tersor.huffman,
-    *(importlib.import_module(f"tersor.{name}") for name in ("checkpoint", "prune", "prune.sparse", "quantize", "recipe")),
+    *(
+        importlib.import_module(f"tersor.{name}")
+        for name in ("checkpoint", "prune", "prune.sparse", "quantize", "recipe")
+    ),
     *(importlib.import_module(f"tersor.{name}") for name in ("nn", "nn.distill") if HAS_TORCH),
 ]
 

@@ -123,7 +123,7 @@ class Recipe:
     ----------
     weights : TensorRecipe
         For the weights of linear and convolutional layers. Its sparsity is that of each, or with training
-        that of all together, so that those with weights to spare give more. That of a rule is the layer's own.
+        that of all together, so that those with weights to spare give more; that of a rule is its own.
     embeddings : TensorRecipe
         For embedding tables.
     rules : mapping of str to TensorRecipe

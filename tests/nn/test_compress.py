@@ -421,7 +421,7 @@ def test_nothing_half_written(trained: nn.Module, tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_refused(trained: nn.Module) -> None:
-    with pytest.raises(RuntimeError, match="size mismatch|Missing key"):
+    with pytest.raises(RuntimeError, match=r"size mismatch|Missing key"):
         compress(trained, "int8").materialize(nn.Sequential(nn.Linear(3, 3)))
 
 

@@ -29,7 +29,7 @@ from .header import (
     read_header,
     short_record,
 )
-from .quantized import KINDS, PARTS_MAX, Quantization
+from .quantized import PARTS_MAX, Quantization, is_quantized
 from .quantized import contents as quantized_contents
 
 Path = str | os.PathLike[str]
@@ -204,7 +204,7 @@ def save_file(
     float_shapes: dict[str, tuple[int, ...]] = {}
     for name, given in tensors.items():
         array: Any = given
-        if isinstance(array, tuple(KINDS.values())):
+        if is_quantized(array):
             arrays[name] = array
             shape = tuple((shapes or {}).get(name, array.shape))
             if math.prod(shape) != math.prod(array.shape):

@@ -94,7 +94,7 @@ class QuantizedLayer(nn.Module):
 
     def array(self) -> QuantizedArray | CodebookArray:
         """The quantized weight, a matrix; on the CPU it shares the layer's memory."""
-        parts = {name: part.cpu().numpy() for name, part in self.parts().items()}
+        parts: dict[str, Any] = {name: part.cpu().numpy() for name, part in self.parts().items()}
         matrix = (self.weight_shape[0], torch.Size(self.weight_shape[1:]).numel())
         cut: dict[str, Any] = {"axis": self.axis, "group_size": self.group_size, "framework": "torch"}
         if self.bits is not None:

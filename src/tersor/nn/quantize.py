@@ -575,7 +575,7 @@ def _hold(plans: list[_Plan]) -> None:
             layer.__dict__.pop(name, None)
             layer._modules.pop(name, None)
         if isinstance(layer, _FakeQuantizedLayer):
-            layer.__class__ = next(plain for plain, fake in _FAKE.items() if type(layer) is fake)
+            layer.__class__ = next(plain for plain, fake in _FAKE.items() if type(layer) is fake)  # type: ignore[assignment]
         weight, parts = held[plan.weight_quantizer]
         held[plan.weight_quantizer] = weight, hold_quantized(layer, weight, parts)
         if plan.input_quantizer is not None:
@@ -623,7 +623,8 @@ def fake_quantize_as_(model: nn.Module, weights: Arrays) -> None:
         if weight.group_size is not None:
             granularity = PerGroup(weight.group_size)
         if isinstance(weight, QuantizedArray):
-            quantizer = StepQuantizer(*_tensors(weight.scale, weight.zero_point), weight.bits)
+            scale, zero_point = _tensors(weight.scale, weight.zero_point)
+            quantizer = StepQuantizer(scale, zero_point, weight.bits)
             config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
         else:
             quantizer = SharedWeights(weight)

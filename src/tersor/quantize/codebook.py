@@ -248,7 +248,7 @@ class CodebookArray:
             if not 1 <= levels <= LEVELS_MAX or codebooks not in (1, layout.n_channels):
                 raise ValueError(f"there cannot be {codebooks} codebooks of {levels} levels")
             stored = packed_shape(shape) if levels <= PACKED_LEVELS else shape
-            arrays = {
+            arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
                 "indices": (np.dtype(np.uint8), stored),
                 "codebook": (np.dtype(np.float32), (codebooks, levels)),
                 "scale": (np.dtype(np.float32), layout.parameter_shape),
