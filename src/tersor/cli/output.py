@@ -55,6 +55,22 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextlib.contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Show what is going on in one line that changes, on a terminal and with rich installed."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        yield lambda text: None
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
     """Print a table, its first `left` columns aligned left: with rich on a terminal, else as plain text."""
     cells = [[str(cell) for cell in row] for row in rows]

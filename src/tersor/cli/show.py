@@ -126,7 +126,7 @@ def _package_text() -> bytes:
 
 
 def demo(arguments: argparse.Namespace) -> None:
-    """Compress, restore, check and compare the embedded model and text."""
+    """Compress, restore, check and compare the embedded model and text; make another model small."""
     with resources.as_file(resources.files("tersor") / "data" / "digits.safetensors") as path:
         model = _compare_model(path)
         size = path.stat().st_size
@@ -136,7 +136,13 @@ def demo(arguments: argparse.Namespace) -> None:
     print_table(f"Model: a network for handwritten digits, float32, {size:,} bytes", _HEADER, model)
     print_table(f"Text: tersor's source code, {len(text):,} bytes", _HEADER, rows)
     print("One thread. Text has repeated phrases, which zlib, bz2 and zstd find and Huffman coding cannot:")
-    print("tersor is for weights, arrays and other numbers.")
+    print("tersor is for weights, arrays and other numbers.\n")
+    try:
+        from .mission import run
+    except ImportError:
+        print("Training, pruning and quantizing a network needs PyTorch: pip install 'tersor[torch]'")
+        return
+    run()
 
 
 def bench(arguments: argparse.Namespace) -> None:
