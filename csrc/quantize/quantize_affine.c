@@ -14,16 +14,18 @@ static affine_grid grid_of(int bits, int is_symmetric, int is_packed) {
     return grid;
 }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 void tsr_affine_parameters(float *scale, uint8_t *zero, const float *min, const float *max, size_t n, int bits) {
     const affine_grid grid = grid_of(bits, !zero, 0);
     for (size_t i = 0; i < n; i++) {
         /* Zero is always in the range; one that is upside down is that of no elements. */
-        const double low = min[i] < 0 ? min[i] : 0, high = max[i] > 0 ? max[i] : 0;
-        const double width = zero ? high - low : -low > high ? -low : high;
+        const double below = larger(-(double)min[i], 0), above = larger(max[i], 0);
+        const double width = zero ? below + above : larger(below, above);
         float s = (float)(width / grid.highest);
-        if (s < FLT_MIN) s = width > 0 ? FLT_MIN : 1;
+        if (TSR_UNLIKELY(s < FLT_MIN)) s = width > 0 ? FLT_MIN : 1;
         scale[i] = s;
-        if (zero) zero[i] = (uint8_t)tsr_double_round(-low / s);
+        if (zero) zero[i] = (uint8_t)tsr_double_round(below / s);
     }
 }
 
