@@ -9,6 +9,7 @@ single marks are stored as they are.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from math import log10
@@ -67,6 +68,7 @@ def torch_int8(x: Any) -> tuple[int, Any]:
     """Store as torch does in 8 bits, with a scale of float32 for each row."""
     import torch
 
+    warnings.filterwarnings("ignore", message=".*deprecated", category=UserWarning)
     t = torch.from_numpy(x)
     scales = (t.abs().amax(dim=1).double() / 127.5).clamp(min=1e-12)
     q = torch.quantize_per_channel(t, scales, torch.zeros(len(x), dtype=torch.int64), 0, torch.qint8)
