@@ -105,8 +105,9 @@ def test_unusual_codes(program: Path, tmp_path: Path) -> None:
     check(program, tmp_path, [record(content, payload, 0, DECODE_ONLY) for content, payload in blocks])
 
 
-def test_quantization_is_that_of_the_plain_path(tmp_path: Path) -> None:
-    program = build("fuzz_quantize.c", tmp_path)
+@pytest.mark.parametrize("fuzzer", ["fuzz_quantize.c", "fuzz_codebook.c"])
+def test_quantization_is_that_of_the_plain_path(fuzzer: str, tmp_path: Path) -> None:
+    program = build(fuzzer, tmp_path)
     assert emulate(program, "200", "1") == "200 arrays on every path, lastly on neon: no fault\n"
 
 

@@ -11,7 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 import tersor
-from tersor.quantize import CodebookArray, QuantizedArray, affine, allocate_bits, codebook, even_steps
+from tersor.quantize import (
+    CodebookArray,
+    QuantizedArray,
+    affine,
+    allocate_bits,
+    codebook,
+    even_steps,
+    measure_choices,
+)
 from tersor.quantize.allocate import METHODS, Choice, _choose
 
 F32 = np.float32
@@ -121,6 +129,17 @@ def test_weights_move_bytes_to_what_matters() -> None:
     assert ignored.choices["a"].nbytes == min(
         allocate_bits({"a": tensors["a"]}, n).nbytes for n in (ignored.choices["a"].nbytes, 6000)
     )
+
+
+def test_choices_are_measured_once_for_several_budgets() -> None:
+    tensors = model()
+    choices = measure_choices(tensors, bits=[3, 5], method=["affine", "kmeans"], axis=0)
+    for budget in (9000, 20_000):
+        again = allocate_bits(tensors, budget, choices=choices)
+        assert again == allocate_bits(tensors, budget, bits=[3, 5], method=["affine", "kmeans"], axis=0)
+    for wrong in ({"choices": choices, "axis": 0}, {"choices": {}}):
+        with pytest.raises(ValueError, match="choices must"):
+            allocate_bits(tensors, 9000, **wrong)  # type: ignore[arg-type]
 
 
 def test_budget_that_cannot_be_met_names_the_least() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import LimitError
-from ..quantize import CodebookArray, QuantizedArray, Rates, codebook, measure_rates
+from ..quantize import Choice, CodebookArray, QuantizedArray, allocate_bits, codebook, measure_choices
 from .compressed import CompressedModel, CurvePoint
 from .quantize import call, evaluated, quantize_as_
 
@@ -77,24 +77,24 @@ class Search:
             self._worth = lambda: _worth(model, evaluate)
         elif calibration is not None:
             self._worth = _agreement(model, calibration)
-        self.rates = self._measure()
+        self._measure()
         self.importance = self._find_importance()
 
     def within(self, max_bytes: int) -> Arrays:
         """Find the least error for a file of at most so many bytes."""
-        least = self._arrays(self.rates.smallest)
+        least = self._arrays(self.least)
         smallest = self.file_size(least)
-        overhead = smallest - self.rates.smallest
+        overhead = smallest - self.least
         budget = max_bytes - overhead
         best = least if smallest <= max_bytes else None
         for _ in range(_STEPS):
-            if budget < self.rates.smallest:
+            if budget < self.least:
                 break
             arrays = self._arrays(budget)
             size = self.file_size(arrays)
             if size <= max_bytes:
                 best = arrays
-                if size > 0.99 * max_bytes or budget >= self.rates.largest:
+                if size > 0.99 * max_bytes or budget >= self.most:
                     break
                 budget += max((max_bytes - size) // 2, 1)
             elif best not in (None, least):
@@ -110,8 +110,8 @@ class Search:
         """Find the smallest file that costs at most so much of the network's worth."""
         assert self._worth is not None
         dense = self._worth()
-        low, high = math.log(self.rates.smallest), math.log(self.rates.largest)
-        best = self._arrays(self.rates.largest)
+        low, high = math.log(self.least), math.log(self.most)
+        best = self._arrays(self.most)
         score = self._note(best)
         if score is None or dense - score > max_drop:
             raise LimitError(f"max_drop: {max_drop} cannot be kept, even by {self.curve[-1].nbytes} bytes")
@@ -129,20 +129,17 @@ class Search:
     def again(self, max_bytes: int, methods: Sequence[str]) -> Arrays:
         """Choose anew for weights that have been trained."""
         self.methods = methods
-        self.rates = self._measure()
+        self._measure()
         return self.within(max_bytes)
 
     # ---- Measuring --------------------------------------------------------------------------------
 
-    def _measure(self) -> Rates:
-        matrices = {
-            name: layer.weight.detach().float().cpu().flatten(1).contiguous()
-            for name, layer in self.layers.items()
-        }
+    def _measure(self) -> None:
         matrices = {name: self._matrix(name) for name in self.layers}
-        rates = measure_rates(matrices, axis=0, method=self.methods)
+        self.choices: dict[str, list[Choice]] = measure_choices(matrices, axis=0, method=self.methods)
+        sizes = [[choice.nbytes for choice in choices] for choices in self.choices.values()]
+        self.least, self.most = sum(map(min, sizes)), sum(map(max, sizes))
         self.report("measure", 1.0)
-        return rates
 
     def _find_importance(self) -> dict[str, float]:
         """How much a squared error in each layer counts."""
@@ -172,8 +169,9 @@ class Search:
         return weight.detach().float().cpu().flatten(1).contiguous()
 
     def _arrays(self, budget: int) -> Arrays:
-        allocation = self.rates.allocate(budget, weights=self.importance)
-        chosen = {name: choice.apply(self._matrix(name)) for name, choice in allocation.choices.items()}
+        matrices = {name: self._matrix(name) for name in self.layers}
+        allocation = allocate_bits(matrices, budget, weights=self.importance, choices=self.choices)
+        chosen = allocation.apply(matrices)
         return {name: array for name, array in chosen.items() if not isinstance(array, torch.Tensor)}
 
     def _note(self, arrays: Arrays) -> float | None:

@@ -8,7 +8,7 @@ fit a size. docs/quantization.md tells when to use which.
 """
 
 from .affine import QuantizedArray, affine, quantize_with
-from .allocate import Allocation, Choice, Rates, allocate_bits, even_steps, measure_rates
+from .allocate import Allocation, Choice, allocate_bits, even_steps, measure_choices
 from .codebook import CodebookArray, codebook, codebook_with
 from .observers import Observer, abs_max, min_max
 
@@ -18,14 +18,13 @@ __all__ = [
     "CodebookArray",
     "Observer",
     "QuantizedArray",
-    "Rates",
     "abs_max",
     "affine",
     "allocate_bits",
     "codebook",
     "codebook_with",
     "even_steps",
-    "measure_rates",
+    "measure_choices",
     "min_max",
     "quantize_with",
 ]

@@ -21,7 +21,7 @@ from .codebook import LEVELS_MAX, CodebookArray, codebook, codebook_with
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Allocation", "Choice", "Rates", "allocate_bits", "even_steps", "measure_rates"]
+__all__ = ["Allocation", "Choice", "allocate_bits", "even_steps", "measure_choices"]
 
 METHODS = ("affine", "kmeans", "steps")
 RATES = ("entropy", "compressed")
@@ -89,17 +89,76 @@ class Allocation:
         return {name: choice.apply(tensors[name], threads=threads) for name, choice in self.choices.items()}
 
 
-def allocate_bits(
+def measure_choices(
     tensors: Mapping[str, Any],
-    budget: int,
     *,
-    weights: Mapping[str, float] | None = None,
     bits: Iterable[int] = range(2, 9),
     method: str | Sequence[str] = METHODS,
     rate: str = "entropy",
     axis: int | None = None,
     group_size: int | None = None,
     threads: int | None = None,
+) -> dict[str, list[Choice]]:
+    """Store each tensor in many ways, and tell what each costs.
+
+    Parameters
+    ----------
+    tensors : mapping of str to array
+        Floats, all finite, as for `affine`.
+    bits : iterable of int
+        The widths to try, 2 to 8, for "affine" and "kmeans".
+    method : str or sequence of str
+        Ways to try. "affine": symmetric integers. "kmeans": codebooks of ``2**bits`` levels, scaled where
+        there is an `axis` or `group_size`. "steps": `even_steps` of all sizes. A tensor may also be kept
+        as it is.
+    rate : {"entropy", "compressed"}
+        How sizes are measured: by the order-0 entropy of the bytes that hold integers or indices, or by
+        compressing these.
+    axis, group_size : int, optional
+        As for `affine`; left out for tensors of one dimension, and a `group_size` where it does not
+        divide.
+    threads : int, optional
+        Workers to use; all cores by default.
+
+    Returns
+    -------
+    dict of str to list of Choice
+
+    Raises
+    ------
+    TypeError
+        If a tensor does not hold floats.
+    ValueError
+        If one is not finite, or an argument is out of its range or unknown.
+
+    Examples
+    --------
+    >>> x = np.linspace(-1, 1, 1000, dtype=np.float32)
+    >>> [(c.bits, c.nbytes) for c in measure_choices({"x": x}, bits=[4, 8], method="affine")["x"]]
+    [(32, 4000), (4, 314), (8, 1067)]
+    """
+    widths = sorted({checked_bits(b) for b in bits})
+    methods = (method,) if isinstance(method, str) else tuple(method)
+    for name in methods:
+        check_choice("method", name, METHODS)
+    check_choice("rate", rate, RATES)
+    size_of = _entropy_size if rate == "entropy" else _compressed_size
+    choices = {}
+    for name, x in tensors.items():
+        try:
+            choices[name] = _measure(x, widths, methods, size_of, axis, group_size, threads)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"tensor {name!r}: {error}") from None
+    return choices
+
+
+def allocate_bits(
+    tensors: Mapping[str, Any],
+    budget: int,
+    *,
+    weights: Mapping[str, float] | None = None,
+    choices: Mapping[str, list[Choice]] | None = None,
+    **options: Any,
 ) -> Allocation:
     """Choose how to store each tensor, for the least total error within a budget.
 
@@ -112,19 +171,10 @@ def allocate_bits(
     weights : mapping of str to float, optional
         How much a tensor's squared error counts; 1 where it is not told. The mean squared gradient of the
         loss is a good one.
-    bits : iterable of int
-        The widths to try, 2 to 8, for "affine" and "kmeans".
-    method : str or sequence of str
-        Ways to try. "affine": symmetric integers. "kmeans": codebooks of ``2**bits`` levels, scaled where
-        there is an `axis` or `group_size`. "steps": `even_steps` of all sizes. A tensor may also be kept
-        as it is.
-    rate : {"entropy", "compressed"}
-        How sizes are measured: by the order-0 entropy of integers and indices, or by compressing them.
-    axis, group_size : int, optional
-        As for `affine`; left out for tensors of one dimension, and a `group_size` where it does not
-        divide.
-    threads : int, optional
-        Workers to use; all cores by default.
+    choices : mapping of str to list of Choice, optional
+        What `measure_choices` told of these tensors, to try several budgets or weights.
+    **options
+        Those of `measure_choices`, which is called without `choices`.
 
     Returns
     -------
@@ -157,79 +207,21 @@ def allocate_bits(
     >>> allocation.choices["a"].nbytes > allocation.choices["b"].nbytes
     True
     """
-    rates = measure_rates(
-        tensors, bits=bits, method=method, rate=rate, axis=axis, group_size=group_size, threads=threads
+    budget = operator.index(budget)
+    importance = {name: float((weights or {}).get(name, 1)) for name in tensors}
+    for name, weight in importance.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"weights must be finite and not negative, unlike {weight} of {name!r}")
+    if choices is None:
+        choices = measure_choices(tensors, **options)
+    elif options or choices.keys() != tensors.keys():
+        raise ValueError("choices must be those of the tensors, and go with no other options")
+    chosen = _choose(choices, importance, budget)
+    return Allocation(
+        chosen,
+        sum(c.nbytes for c in chosen.values()),
+        math.fsum(importance[name] * c.error for name, c in chosen.items()),
     )
-    return rates.allocate(budget, weights=weights)
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Sizes and errors of tensors stored in all ways, from `measure_rates`: for several budgets.
-
-    Attributes
-    ----------
-    curves : dict of str to list of Choice
-    """
-
-    curves: dict[str, list[Choice]] = field(repr=False)
-
-    @property
-    def smallest(self) -> int:
-        """The least budget that there is."""
-        return sum(min(c.nbytes for c in choices) for choices in self.curves.values())
-
-    @property
-    def largest(self) -> int:
-        """A budget of this or more leaves every tensor as it is, or as good."""
-        return sum(_hull(choices)[-1].nbytes for choices in self.curves.values())
-
-    def allocate(self, budget: int, *, weights: Mapping[str, float] | None = None) -> Allocation:
-        """Choose, as `allocate_bits` describes."""
-        budget = operator.index(budget)
-        importance = {name: float((weights or {}).get(name, 1)) for name in self.curves}
-        for name, weight in importance.items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"weights must be finite and not negative, unlike {weight} of {name!r}")
-        chosen = _choose(self.curves, importance, budget)
-        return Allocation(
-            chosen,
-            sum(c.nbytes for c in chosen.values()),
-            math.fsum(importance[name] * c.error for name, c in chosen.items()),
-        )
-
-
-def measure_rates(
-    tensors: Mapping[str, Any],
-    *,
-    bits: Iterable[int] = range(2, 9),
-    method: str | Sequence[str] = METHODS,
-    rate: str = "entropy",
-    axis: int | None = None,
-    group_size: int | None = None,
-    threads: int | None = None,
-) -> Rates:
-    """Store each tensor in all ways that `allocate_bits` chooses among, and measure sizes and errors.
-
-    Examples
-    --------
-    >>> rates = measure_rates({"w": np.random.default_rng(0).normal(0, 1, 4096).astype(np.float32)})
-    >>> rates.allocate(2048).error > rates.allocate(4096).error
-    True
-    """
-    widths = sorted({checked_bits(b) for b in bits})
-    methods = (method,) if isinstance(method, str) else tuple(method)
-    for name in methods:
-        check_choice("method", name, METHODS)
-    check_choice("rate", rate, RATES)
-    size_of = _entropy_size if rate == "entropy" else _compressed_size
-    curves = {}
-    for name, x in tensors.items():
-        try:
-            curves[name] = _measure(x, widths, methods, size_of, axis, group_size, threads)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"tensor {name!r}: {error}") from None
-    return Rates(curves)
 
 
 def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None = None) -> CodebookArray:
