@@ -73,7 +73,7 @@ def test_features() -> None:
     features = tersor.cpu_features()
     assert features["available"] == _native.cpu_paths()
     assert features["selected"] in _native.cpu_paths()
-    assert set(features["kernels"]) == {"huffman", "planes", "codes", "codebooks", "quantize"}  # type: ignore[call-overload]
+    assert set(features["kernels"]) == {"huffman", "planes", "codes", "linear", "codebooks", "quantize"}  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="'none'"):
         _native.select_cpu("none")
 
