@@ -70,7 +70,11 @@ def run(threads: int = 1) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)  # the same sums in the same order everywhere
     try:
-        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder, status_line() as show:
+        with (
+            torch.random.fork_rng(devices=[]),
+            tempfile.TemporaryDirectory() as folder,
+            status_line() as show,
+        ):
             torch.manual_seed(0)
             start = time.perf_counter()
             rows = _stages(Path(folder), show)
