@@ -168,7 +168,9 @@ def test_many_arrays_are_pruned_as_one(cpu_path: str, dtype: Any) -> None:
             assert np.array_equal(a, np.where(mask, before, 0))
     assert prune.threshold([], 0.5) == math.inf
     assert prune.mask([], 0.5) == []
-    assert prune.apply_([], 0.5) == 0
+    assert prune.apply_([], 0.5) == prune.apply_([], threshold=0.5) == prune.apply_([], n=2, m=4) == 0
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        prune.apply_([], 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -339,6 +341,8 @@ def test_arguments_that_do_not_fit() -> None:
         prune.mask(x, n=2, m=4)
     with pytest.raises(ValueError, match="last axis"):
         prune.mask(x, n=1, m=2, axis=0)
+    with pytest.raises(ValueError, match="axis is for a sparsity"):
+        prune.apply_(x, threshold=0.5, axis=0)
     with pytest.raises(ValueError, match="axis 2 does not exist"):
         prune.mask(x, 0.5, axis=2)
     with pytest.raises(ValueError, match="axis is for one array"):
