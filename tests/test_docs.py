@@ -20,7 +20,13 @@ import tersor.reference
 # tersor.nn is the one that needs torch.
 SKIPPED = {"tersor.cli.__main__"} | ({"tersor.nn"} if importlib.util.find_spec("torch") is None else set())
 MODULES = sorted(m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if m.name not in SKIPPED)
-PUBLIC: list[ModuleType] = [tersor, tersor.huffman, importlib.import_module("tersor.checkpoint")]
+PUBLIC: list[ModuleType] = [
+    tersor,
+    *(
+        importlib.import_module(f"tersor.{name}")
+        for name in ("checkpoint", "huffman", "prune", "prune.sparse")
+    ),
+]
 
 
 @pytest.mark.parametrize("name", ["tersor", *MODULES])

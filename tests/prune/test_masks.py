@@ -117,11 +117,13 @@ def test_ties_are_shared_out_over_pieces() -> None:
         lambda n, rng: np.where(np.arange(n) % (n // 100) < 16, 1e9, 1e-9 * rng.random(n)),
         lambda n, rng: rng.standard_normal(n) * 10.0 ** rng.integers(-30, 30, n),
         lambda n, rng: 1 + rng.random(n) * 1e-6,
+        lambda n, rng: np.where(rng.random(n) < 0.9, 0, rng.standard_normal(n)),
+        lambda n, rng: np.where(np.arange(n) < 0.9 * n, 0.0, 1.0 + np.arange(n)),
         lambda n, rng: np.where(rng.random(n) < 0.5, np.inf, -np.inf),
     ],
 )
 def test_samples_that_deceive_do_not_matter(make: Any) -> None:
-    """Sorted, periodic, in runs, all within one bin: whatever the sample says, the result is exact."""
+    """Sorted, periodic, in runs, all within one bin, pruned before: the result is always exact."""
     rng = np.random.default_rng(0)
     for n in (40_000, 300_000):
         x = make(n, rng).astype(np.float32)
@@ -166,7 +168,9 @@ def test_many_arrays_are_pruned_as_one(cpu_path: str, dtype: Any) -> None:
             assert np.array_equal(a, np.where(mask, before, 0))
     assert prune.threshold([], 0.5) == math.inf
     assert prune.mask([], 0.5) == []
-    assert prune.apply_([], 0.5) == 0
+    assert prune.apply_([], 0.5) == prune.apply_([], threshold=0.5) == prune.apply_([], n=2, m=4) == 0
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        prune.apply_([], 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -337,6 +341,8 @@ def test_arguments_that_do_not_fit() -> None:
         prune.mask(x, n=2, m=4)
     with pytest.raises(ValueError, match="last axis"):
         prune.mask(x, n=1, m=2, axis=0)
+    with pytest.raises(ValueError, match="axis is for a sparsity"):
+        prune.apply_(x, threshold=0.5, axis=0)
     with pytest.raises(ValueError, match="axis 2 does not exist"):
         prune.mask(x, 0.5, axis=2)
     with pytest.raises(ValueError, match="axis is for one array"):

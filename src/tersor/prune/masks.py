@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # Longer rows are worth the search for their likely bounds.
 _SHORT_ROW = 1 << 15
+# More ties than there can be.
+_ALL = 1 << 63
 _ROWS_TOGETHER = 1 << 18  # numbers in the rows that a worker is given
 
 
@@ -65,14 +68,13 @@ def _order_of(arrays: Sequence[NDArray[Any]], by_value: bool = False) -> Order:
     return Order.of(arrays[0].dtype, by_value)
 
 
+@dataclass(frozen=True)
 class _Cut:
-    """A threshold as a key, and how many of those at it are kept."""
+    """A threshold as a key, and how many of those at it are kept; all of them if that is `None`."""
 
-    def __init__(self, order: Order, key: int, n_ties: int, *, all_ties: bool) -> None:
-        self.order = order
-        self.key = key
-        self.n_ties = n_ties
-        self.all_ties = all_ties
+    order: Order
+    key: int
+    n_ties: int | None = None
 
     @staticmethod
     def find(arrays: Sequence[NDArray[Any]], order: Order, n_zero: int, threads: int | None) -> _Cut:
@@ -80,10 +82,10 @@ class _Cut:
         n = sum(array.size for array in arrays)
         if n_zero == n:
             refuse_nan(arrays, threads)
-            return _Cut(order, order.native.max_key + 1, 0, all_ties=True)
+            return _Cut(order, order.native.max_key + 1)
         rank = find_rank(arrays, order, n_zero, threads)
         n_ties = rank.n_less + rank.n_equal - n_zero
-        return _Cut(order, rank.key, n_ties, all_ties=n_ties == rank.n_equal)
+        return _Cut(order, rank.key, n_ties if n_ties < rank.n_equal else None)
 
     def number(self) -> Any:
         """The number itself, in its dtype."""
@@ -93,8 +95,8 @@ class _Cut:
         self, pieces: Sequence[memoryview], function: Callable[[int, int], T], threads: int | None
     ) -> list[T]:
         """Call ``function(i, n_ties)`` for every piece with what it keeps of those at the threshold."""
-        if self.all_ties:
-            return list(ordered_map(lambda i: function(i, 2**63), range(len(pieces)), threads))
+        if self.n_ties is None:
+            return list(ordered_map(lambda i: function(i, _ALL), range(len(pieces)), threads))
         nothing = bytes_of(np.empty(0, self.order.key_dtype))
 
         def count(piece: memoryview) -> int:
@@ -220,7 +222,7 @@ def threshold(
     >>> tersor.prune.threshold(x, 0.4)
     1.0
     >>> tersor.prune.threshold([x, 10 * x], 0.5)
-    2.5
+    3.0
     """
     if by not in ("magnitude", "value"):
         raise ValueError(f'by must be "magnitude" or "value", not {by!r}')
@@ -337,14 +339,21 @@ def _masks(
         return [_mask_rows(score, by_value, sparsity, axis, threads) for score in scores]
     if not scores:
         return []
-    order = _order_of(scores, by_value)
-    cut = _Cut.find(scores, order, n_pruned(sum(score.size for score in scores), sparsity), threads)
+    return _masks_at(_find_cut(scores, by_value, sparsity, threads), scores, threads)
+
+
+def _find_cut(scores: Sequence[NDArray[Any]], by_value: bool, sparsity: float, threads: int | None) -> _Cut:
+    n = sum(score.size for score in scores)
+    return _Cut.find(scores, _order_of(scores, by_value), n_pruned(n, sparsity), threads)
+
+
+def _masks_at(cut: _Cut, scores: Sequence[NDArray[Any]], threads: int | None) -> list[NDArray[Any]]:
     masks = [np.empty(score.shape, np.uint8) for score in scores]
     pieces = [piece for score in scores for piece in chunks(score)]
     made = [piece for mask in masks for piece in chunks(mask)]
 
     def make(i: int, n_ties: int) -> None:
-        _native.prune_mask(order.native, pieces[i], cut.key, n_ties, made[i])
+        _native.prune_mask(cut.order.native, pieces[i], cut.key, n_ties, made[i])
 
     cut.map(pieces, make, threads)
     return masks
@@ -421,6 +430,8 @@ def apply_(
     ways = [sparsity is not None, mask is not None, threshold is not None, not (n is None and m is None)]
     if sum(ways) != 1:
         raise ValueError("one of sparsity, mask, threshold, or n and m says what to prune")
+    if axis is not None and sparsity is None:
+        raise ValueError("axis is for a sparsity")
     several = _several(x)
     targets = list(x) if several else [x]
     arrays = [as_numpy(a) for a in targets]
@@ -435,24 +446,17 @@ def apply_(
     scores, by_value = _scored(
         arrays if in_place else [np.ascontiguousarray(a) for a in arrays], importance, several
     )
-    if in_place and axis is None and n is None and m is None and scores:
-        order = _order_of(scores, by_value)
-        if threshold is None:
-            assert sparsity is not None
-            n_zero = n_pruned(sum(a.size for a in arrays), sparsity)
-            cut = _Cut.find(scores, order, n_zero, threads)
-        else:
-            cut = _cut_at(threshold, scores, order, threads)
+    cut = None
+    if threshold is not None and scores:
+        cut = _cut_at(threshold, scores, by_value, threads)
+    elif sparsity is not None and axis is None and scores:
+        cut = _find_cut(scores, by_value, sparsity, threads)
+    if cut is None:
+        masks = [] if threshold is not None else _masks(scores, by_value, sparsity, n, m, axis, threads)
+    elif in_place:
         return _apply_cut(arrays, scores, cut, importance is not None, threads)
-    if threshold is not None:
-        masks = []
-        for score in scores:
-            cut = _cut_at(threshold, [score], Order.of(score.dtype, by_value), threads)
-            made = np.empty(score.shape, np.uint8)
-            _native.prune_mask(cut.order.native, bytes_of(score), cut.key, 2**63, bytes_of(made))
-            masks.append(made)
     else:
-        masks = _masks(scores, by_value, sparsity, n, m, axis, threads)
+        masks = _masks_at(cut, scores, threads)
     return sum(_apply_mask(*pair, threads) for pair in zip(targets, masks, strict=True))
 
 
@@ -470,12 +474,13 @@ def _byte_mask(mask: Any, like: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _cut_at(threshold: float, scores: Sequence[NDArray[Any]], order: Order, threads: int | None) -> _Cut:
+def _cut_at(threshold: float, scores: Sequence[NDArray[Any]], by_value: bool, threads: int | None) -> _Cut:
     if math.isnan(threshold):
         raise ValueError("the threshold is NaN")
+    order = _order_of(scores, by_value)
     refuse_nan(scores, threads)
-    number = threshold if order.by_value else max(threshold, 0.0)
-    return _Cut(order, order.key_above(number), 0, all_ties=True)
+    number = threshold if by_value else max(threshold, 0.0)
+    return _Cut(order, order.key_above(number))
 
 
 def _apply_cut(
