@@ -202,6 +202,7 @@ def test_share_of_each_layer(method: str) -> None:
         weight = model.get_submodule(name).weight
         assert abs(int((weight == 0).sum()) - 0.7 * weight.numel()) <= len(weight) * 0.5
         assert shares[name] == float((weight == 0).double().mean())
+        assert not weight[weight == 0].signbit().any()
     # Nothing else: neither what BatchNorm counts nor modes, hooks or gradients.
     for name, value in model.state_dict().items():
         if not name.endswith("weight") or name == "norm.weight" or name == "odd.weight":

@@ -73,6 +73,8 @@ def prune_oneshot_(
     Notes
     -----
     Convolutions are matrices over their patches; grouped ones are several. Transposed ones are left alone.
+    Layers that are not called stay dense unless pruned by magnitude, also those whose weights another
+    module uses, such as ``out_proj`` of `torch.nn.MultiheadAttention`.
 
     References
     ----------
@@ -241,7 +243,7 @@ def _prune_layer(
     )
     restored = torch.empty_like(pruned)
     restored[:, :, order] = pruned
-    weight.copy_(restored.view(weight.shape))
+    weight.copy_(restored.view(weight.shape) + 0.0)  # which makes positive zeros of negative ones
 
 
 def _kept(scores: Tensor, share: float, pattern: tuple[int, int] | None, by_row: bool = False) -> Tensor:

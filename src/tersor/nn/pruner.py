@@ -492,33 +492,34 @@ class DynamicPruner:
         n = sum(score.numel() for score in scores)
         n_dropped = sum(int((~keep).sum()) for keep in kept)
         exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
-        back = max(exchange, n_dropped - n_drop)  # as many as may return, or as there is room for
-        candidates = kept
         if self._regrow == "surgery":
             for score, keep in zip(scores, kept, strict=True):
                 score.addcmul_(score.abs(), keep.to(score), value=self._margin)
-            if back < n_dropped:
+            chosen = self._best(scores, [torch.ones_like(keep) for keep in kept], n_drop)
+            back = max(exchange, n_dropped - n_drop)  # as many as may return, or as there is room for
+            if sum(int((now & ~keep).sum()) for now, keep in zip(chosen, kept, strict=True)) > back:
                 hidden = [torch.where(keep, -math.inf, s) for s, keep in zip(scores, kept, strict=True)]
                 first = without_lowest(hidden, n - back)
-                candidates = [keep | some for keep, some in zip(kept, first, strict=True)]
-            else:
-                candidates = [torch.ones_like(keep) for keep in kept]
-        for score, candidate in zip(scores, candidates, strict=True):
-            score.copy_(torch.where(candidate, score, -math.inf))
+                either = [keep | some for keep, some in zip(kept, first, strict=True)]
+                chosen = self._best(scores, either, n_drop)
+            return chosen
+        if growth is None:
+            return self._best(scores, kept, max(n_drop, n_dropped))
+        room = n - sum(min(self._min_keep, score.numel()) for score in scores)
+        stay = self._best(scores, kept, min(max(n_drop + exchange, n_dropped), room))
+        return without_lowest(
+            [torch.where(keep, math.inf, g) for g, keep in zip(growth, stay, strict=True)], n_drop
+        )
+
+    def _best(self, scores: list[Tensor], candidates: list[Tensor], n_drop: int) -> list[Tensor]:
+        """Mark all but the `n_drop` lowest, first those that are no candidates, but some of each layer."""
+        scores = [torch.where(keep, score, -math.inf) for score, keep in zip(scores, candidates, strict=True)]
+        for score in scores:
             flat = score.view(-1)
             n_best = min(self._min_keep, len(flat))
             flat[flat.argmax() if n_best == 1 else flat.topk(n_best).indices] = math.inf
         self._units.protect(scores)
-        if self._regrow == "surgery":
-            return without_lowest(scores, n_drop)
-        if growth is None:
-            return without_lowest(scores, max(n_drop, n_dropped))
-        room = n - sum(min(self._min_keep, score.numel()) for score in scores)
-        for gradient, keep in zip(
-            growth, without_lowest(scores, min(max(n_drop + exchange, n_dropped), room)), strict=True
-        ):
-            gradient[keep] = math.inf
-        return without_lowest(growth, n_drop)
+        return without_lowest(scores, n_drop)
 
     # ---- What came of it --------------------------------------------------------------------
 
