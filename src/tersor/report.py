@@ -175,7 +175,7 @@ def _described(file: checkpoint.safe_open, facts: dict[str, Any], visit: Visit |
         entry["method"] += ", sparse"
     entry["entropy"] = bits / n if n else None
     if numbers is not None and n:
-        entry["sparsity"] = 1 - np.count_nonzero(numbers) / n
+        entry["sparsity"] = (n - np.count_nonzero(numbers)) / n
     if visit is not None:
         visit(entry, content)
     return entry

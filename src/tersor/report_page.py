@@ -14,6 +14,7 @@ import numpy as np
 
 from .quantize import CodebookArray
 from .report import HEADER, Content, Original, rows
+from .table import shown_ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +28,17 @@ ROWS_MAX = 1000
 
 # No histogram counts more elements; of larger tensors they are evenly picked.
 SAMPLE = 1 << 22
-BINS = 120
+BINS = (20, 120)
+
+# What is further from 0 is not drawn, as differences of it would overflow.
+PLACE_MAX = 1e300
 
 # Colours by what they stand for. In the page they are variables, which a dark one sets otherwise.
 INK, BEFORE, WIDTH, AFTER = "#000000", "#9aa0a8", "#e0a02f", "#2c6fd6"
 STAGES = (("original", BEFORE), ("quantized", WIDTH), ("on disk", AFTER))
 VARIABLES = {INK: "currentColor", BEFORE: "var(--before)", WIDTH: "var(--width)", AFTER: "var(--after)"}
 
-FIGURE_WIDTH = 4.6  # inches: text is then of the page's size on a phone
+FIGURE_WIDTH = 4.1  # inches: text is then of the page's size on a phone
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --card: #f4f5f7; --ink: #1c1e21; --quiet: #62676e;
@@ -47,10 +51,10 @@ body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--ground
 h1 { font-size: 1.5rem; margin: .3rem 0 1rem } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem }
 p { margin: .4rem 0 .8rem; color: var(--quiet) }
 .cards, .plots { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
-.plots { grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)) }
+.plots { align-items: start; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)) }
 .cards div, figure { background: var(--card); border-radius: .6rem; padding: .7rem .8rem; margin: 0 }
 .cards b { display: block; font-size: 1.25rem } .cards span, figcaption span { color: var(--quiet) }
-.wide { max-width: 46rem } figcaption { font-size: .9rem; margin-bottom: .3rem }
+figcaption { font-size: .9rem; margin-bottom: .3rem }
 svg { display: block; width: 100%; height: auto }
 svg * { stroke-linejoin: round } svg text { fill: currentColor }
 i { display: inline-block; width: .8em; height: .8em; border-radius: .15em; margin: 0 .25em 0 .8em }
@@ -89,6 +93,7 @@ class Page:
         except ImportError:
             raise ImportError("the page needs Matplotlib: pip install 'tersor[plot]'") from None
         floats = [t for t in tensors if t["dtype"][0] in "FB" and t["dtype"] != "BOOL"]
+        floats = [t for t in floats if len(t["shape"]) > 1] or floats
         floats.sort(key=lambda t: -t["nbytes"])
         self._plotted = {t["name"] for t in floats[:PLOTS_MAX]}
         self._n_left = max(len(floats) - PLOTS_MAX, 0)
@@ -112,7 +117,7 @@ class Page:
     def write(self, report: dict[str, Any], title: str) -> bytes:
         """Put the page together."""
         left = f" The {PLOTS_MAX} largest of {PLOTS_MAX + self._n_left} tensors." if self._n_left else ""
-        note = "Shares of elements, on a logarithmic scale, before and after."
+        note = "Shares of the elements, on a logarithmic scale."
         parts = [
             _cards(report),
             _section("Sizes", _legend(STAGES), self._sizes(report)),
@@ -123,7 +128,7 @@ class Page:
             ),
             _section(
                 "Codebooks",
-                f"<p>Levels, and the share of the elements that has each.{left}</p>",
+                f"<p>Levels, and the share of the elements that have each, on a logarithmic scale.{left}</p>",
                 _plots(self._codebooks),
             ),
             _section("Rate and accuracy", "", self._curve(report)),
@@ -173,12 +178,12 @@ class Page:
         samples = [None if before is None else _sample(before), _sample(numbers)]
         known = [s for s in samples if s is not None and s.size]
         if not known:
-            return "<p>No element is finite.</p>"
+            return "<p>No element can be drawn.</p>"
         low, high = min(float(s.min()) for s in known), max(float(s.max()) for s in known)
         if not low < high:
             low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
-        edges = np.linspace(low, high, BINS + 1)
-        # Numbers of the same float32 may differ in their last digit: no bin is finer.
+        size = max(s.size for s in known)
+        edges = np.linspace(low, high, int(np.clip(2 * size**0.5, *BINS)) + 1)
         fills = ((BEFORE, 0.75), (AFTER, 0.6))
 
         def plot(axes: Any) -> None:
@@ -187,7 +192,7 @@ class Page:
                     shares = np.histogram(sample, edges)[0] / sample.size
                     axes.stairs(shares, edges, fill=True, color=colour, alpha=alpha, baseline=1e-9)
             axes.set_yscale("log")
-            axes.set_ylim(0.5 / max(s.size for s in known), 1.5)
+            axes.set_ylim(0.5 / size, 1.5)
 
         return self._draw(2.0, plot, "histogram of the weights")
 
@@ -197,14 +202,16 @@ class Page:
         finite = np.isfinite(levels).all(axis=0)
         places = np.where(finite, levels.mean(axis=0), 0)[finite]
         shares = (counts / max(counts.sum(), 1))[finite]
+        used = shares > 0
+        least = float(shares[used].min()) if used.any() else 1.0
 
         def plot(axes: Any) -> None:
-            axes.vlines(places, 0, shares, color=AFTER, linewidth=1.2)
-            axes.plot(places, shares, "o", color=AFTER, markersize=3)
-            axes.set_ylim(0, None)
+            axes.vlines(places[used], least / 2, shares[used], color=AFTER, linewidth=1.2)
+            axes.plot(places[used], shares[used], "o", color=AFTER, markersize=3)
+            axes.set_yscale("log")
+            axes.set_ylim(least / 2, 1.5)
             what = "level" if len(levels) == 1 else "level, on average over the codebooks"
             axes.set_xlabel(what if array.scale is None else f"{what}, before the scale")
-            axes.yaxis.set_major_formatter(lambda share, _: f"{share:.3g}")
 
         return self._draw(1.9, plot, "levels of the codebook and how often each is used")
 
@@ -214,10 +221,10 @@ class Page:
         if not layers:
             return ""
         return (
-            f'<figure class="wide"><figcaption>the whole file</figcaption>'
-            f"{self._bars([('', totals)])}</figure><br>"
-            f'<figure class="wide"><figcaption>layers <span>and the ratio of the last to the first'
-            f"</span></figcaption>{self._bars(layers)}</figure>"
+            '<div class="plots"><figure><figcaption>The whole file</figcaption>'
+            f"{self._bars([('', totals)])}</figure>"
+            "<figure><figcaption>Layers <span>and how much of each is left</span></figcaption>"
+            f"{self._bars(layers)}</figure></div>"
         )
 
     def _bars(self, layers: Sequence[tuple[str, Sequence[int]]]) -> str:
@@ -230,11 +237,13 @@ class Page:
                 for k, ((_, colour), size) in enumerate(zip(STAGES, sizes, strict=True)):
                     axes.barh(i * row + k * 0.3, size, 0.27, color=colour)
                     if not names_above:
-                        axes.text(size, k * 0.3, f" {_bytes(size)}", va="center", fontsize=9)
+                        axes.text(size, k * 0.3, f"\u00a0{_bytes(size)}", va="center")
                 if names_above:
                     ratio = sizes[2] / sizes[0] if sizes[0] else 1.0
-                    label = f"{_short(name)}   {ratio:.3f}"
-                    axes.text(0, i * row - 0.24, label, va="bottom", fontsize=8.5, parse_math=False)
+                    y = i * row - 0.24
+                    place = axes.get_yaxis_transform()
+                    axes.text(0.01, y, _short(name), va="bottom", transform=place, parse_math=False)
+                    axes.text(1, y, f"{ratio:.3f}", va="bottom", ha="right", transform=place)
             axes.set_ylim((len(layers) - 1) * row + 0.9, -1.0 if names_above else -0.3)
             axes.set_yticks([])
             axes.set_xlim(0, max(max(sizes) for _, sizes in layers) * (1.02 if names_above else 1.25) or 1)
@@ -260,16 +269,16 @@ class Page:
             axes.xaxis.set_major_formatter(lambda size, _: _bytes(size))
 
         import_module("matplotlib.ticker")
-        caption = "what the search met <span>and, dashed, the size of this file</span>"
+        caption = "What the search met <span>and, dashed, the size of this file</span>"
         figure = self._draw(2.6, plot, "score by size of the file")
-        return f'<figure class="wide"><figcaption>{caption}</figcaption>{figure}</figure>'
+        return f'<div class="plots"><figure><figcaption>{caption}</figcaption>{figure}</figure></div>'
 
 
 def _sample(numbers: NDArray[Any]) -> NDArray[np.float64]:
     flat = numbers.reshape(-1)
     # An odd step meets every place of a row in turn.
     picked = np.asarray(flat[:: flat.size // SAMPLE | 1], np.float64)
-    return picked[np.isfinite(picked)]
+    return picked[np.abs(picked) < PLACE_MAX]
 
 
 def _layers(tensors: Iterable[dict[str, Any]]) -> list[tuple[str, list[int]]]:
@@ -298,9 +307,9 @@ def _bytes(size: float) -> str:
     """Write a size with three digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
-            return f"{size:.3g} {unit}"
+            return f"{size:.3g}\u00a0{unit}"
         size /= 1000
-    return f"{size:.3g} TB"
+    return f"{size:.3g}\u00a0TB"
 
 
 def _caption(facts: dict[str, Any]) -> str:
@@ -326,9 +335,8 @@ def _legend(entries: Iterable[tuple[str, str]]) -> str:
 def _cards(report: dict[str, Any]) -> str:
     ratio, sparsity, bits, entropy = (report[key] for key in ("ratio", "sparsity", "bits", "entropy"))
     cards = [
-        (_bytes(report["file_bytes"]), "on disk"),
-        (_bytes(report["content_bytes"]), "original"),
-        (f"{1 / ratio:.3g} : 1" if ratio else "-", f"ratio {ratio:.4f}" if ratio else "ratio"),
+        (_bytes(report["file_bytes"]), f"on disk, of {_bytes(report['content_bytes'])}"),
+        (f"{1 / ratio:.3g} : 1" if ratio else "-", f"ratio {shown_ratio(ratio)}"),
         (f"{report['elements']:,}", f"elements in {len(report['tensors']):,} tensors"),
         ("-" if sparsity is None else f"{sparsity:.1%}", "zeros"),
         ("-" if bits is None else f"{bits:.3g}", "bits an element, on average"),
