@@ -89,6 +89,7 @@ class Page:
     def __init__(self, tensors: Sequence[dict[str, Any]], original: Original | None) -> None:
         try:
             self._matplotlib: Any = import_module("matplotlib")
+            self._ticker: Any = import_module("matplotlib.ticker")
             self._figure: Any = import_module("matplotlib.figure").Figure
         except ImportError:
             raise ImportError("the page needs Matplotlib: pip install 'tersor[plot]'") from None
@@ -147,8 +148,10 @@ class Page:
 
     # ---- Plots ------------------------------------------------------------------------------------
 
-    def _draw(self, height: float, plot: Callable[[Any], None], label: str) -> str:
-        """Have a function draw into axes; returns SVG that can stand in a page."""
+    def _draw(
+        self, height: float, plot: Callable[[Any], None], label: str, left: float = 0.6, below: float = 0.25
+    ) -> str:
+        """Have a function draw into axes, with room for labels; returns SVG that can stand in a page."""
         settings = {
             "svg.fonttype": "none",
             "svg.hashsalt": "tersor",
@@ -160,8 +163,15 @@ class Page:
             "axes.facecolor": "none",
         }
         with self._matplotlib.rc_context({**self._matplotlib.rcParamsDefault, **settings}):
-            figure = self._figure(figsize=(FIGURE_WIDTH, height), layout="constrained")
-            plot(figure.add_subplot())
+            figure = self._figure(figsize=(FIGURE_WIDTH, height))
+            # Matplotlib could find the room by itself, which takes as long as all the rest.
+            place = (
+                left / FIGURE_WIDTH,
+                below / height,
+                1 - (left + 0.15) / FIGURE_WIDTH,
+                1 - (below + 0.1) / height,
+            )
+            plot(figure.add_axes(place))
             file = io.StringIO()
             figure.savefig(file, format="svg")
         svg = file.getvalue()
@@ -191,8 +201,7 @@ class Page:
                 if sample is not None and sample.size:
                     shares = np.histogram(sample, edges)[0] / sample.size
                     axes.stairs(shares, edges, fill=True, color=colour, alpha=alpha, baseline=1e-9)
-            axes.set_yscale("log")
-            axes.set_ylim(0.5 / size, 1.5)
+            _by_share(axes, 0.5 / size)
 
         return self._draw(2.0, plot, "histogram of the weights")
 
@@ -208,12 +217,11 @@ class Page:
         def plot(axes: Any) -> None:
             axes.vlines(places[used], least / 2, shares[used], color=AFTER, linewidth=1.2)
             axes.plot(places[used], shares[used], "o", color=AFTER, markersize=3)
-            axes.set_yscale("log")
-            axes.set_ylim(least / 2, 1.5)
+            _by_share(axes, least / 2)
             what = "level" if len(levels) == 1 else "level, on average over the codebooks"
             axes.set_xlabel(what if array.scale is None else f"{what}, before the scale")
 
-        return self._draw(1.9, plot, "levels of the codebook and how often each is used")
+        return self._draw(1.9, plot, "levels of the codebook and how often each is used", below=0.42)
 
     def _sizes(self, report: dict[str, Any]) -> str:
         totals = [report["content_bytes"], report["quantized_bytes"], report["file_bytes"]]
@@ -247,11 +255,10 @@ class Page:
             axes.set_ylim((len(layers) - 1) * row + 0.9, -1.0 if names_above else -0.3)
             axes.set_yticks([])
             axes.set_xlim(0, max(max(sizes) for _, sizes in layers) * (1.02 if names_above else 1.25) or 1)
-            axes.xaxis.set_major_locator(self._matplotlib.ticker.MaxNLocator(5))
+            axes.xaxis.set_major_locator(self._ticker.MaxNLocator(5))
             axes.xaxis.set_major_formatter(lambda size, _: _bytes(size))
 
-        import_module("matplotlib.ticker")
-        return self._draw(0.5 + 0.33 * row * len(layers) + 0.3, plot, "sizes at each stage")
+        return self._draw(0.5 + 0.33 * row * len(layers) + 0.3, plot, "sizes at each stage", left=0.25)
 
     def _curve(self, report: dict[str, Any]) -> str:
         points = [(nbytes, score) for nbytes, score in report["curve"] if score is not None]
@@ -265,13 +272,20 @@ class Page:
             axes.axvline(report["file_bytes"], color=WIDTH, linewidth=1, linestyle="--")
             axes.set_xlabel("bytes of the file")
             axes.set_ylabel("score")
-            axes.xaxis.set_major_locator(self._matplotlib.ticker.MaxNLocator(5))
+            axes.xaxis.set_major_locator(self._ticker.MaxNLocator(5))
             axes.xaxis.set_major_formatter(lambda size, _: _bytes(size))
 
-        import_module("matplotlib.ticker")
         caption = "What the search met <span>and, dashed, the size of this file</span>"
-        figure = self._draw(2.6, plot, "score by size of the file")
+        figure = self._draw(2.6, plot, "score by size of the file", below=0.42)
         return f'<div class="plots"><figure><figcaption>{caption}</figcaption>{figure}</figure></div>'
+
+
+def _by_share(axes: Any, least: float) -> None:
+    """Have the upward axis show shares, on a logarithmic scale."""
+    axes.set_yscale("log")
+    axes.set_ylim(least, 1.5)
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
 
 
 def _sample(numbers: NDArray[Any]) -> NDArray[np.float64]:

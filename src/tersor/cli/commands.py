@@ -306,6 +306,8 @@ def inspect(arguments: argparse.Namespace) -> None:
     """Describe a compressed file."""
     name = arguments.file
     is_model = _is_model(name)
+    if arguments.html and arguments.json:
+        raise UsageError("--html and --json exclude one another")
     if arguments.original and not arguments.html:
         raise UsageError("--original is for --html")
     if arguments.html and not is_model:
