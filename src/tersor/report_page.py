@@ -50,7 +50,8 @@ body { margin: 0 auto; padding: 1rem; max-width: 75rem; background: var(--ground
   font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: .3rem 0 1rem } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem }
 p { margin: .4rem 0 .8rem; color: var(--quiet) }
-.cards, .plots { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
+.cards, .plots { display: grid; gap: .75rem }
+.cards { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)) }
 .plots { align-items: start; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr)) }
 .cards div, figure { background: var(--card); border-radius: .6rem; padding: .7rem .8rem; margin: 0 }
 .cards b { display: block; font-size: 1.25rem } .cards span, figcaption span { color: var(--quiet) }
@@ -99,6 +100,7 @@ class Page:
         self._plotted = {t["name"] for t in floats[:PLOTS_MAX]}
         self._n_left = max(len(floats) - PLOTS_MAX, 0)
         self._original = original or (lambda name: None)
+        self._has_before = False
         self._weights: list[str] = []
         self._codebooks: list[str] = []
 
@@ -110,6 +112,7 @@ class Page:
         before = self._original(facts["name"])
         if before is not None and before.size != content.numbers.size:
             before = None
+        self._has_before |= before is not None
         figure = self._histogram(content.numbers, before)
         self._weights.append(f"<figure>{caption}{figure}</figure>")
         if isinstance(content.stored, CodebookArray):
@@ -119,12 +122,13 @@ class Page:
         """Put the page together."""
         left = f" The {PLOTS_MAX} largest of {PLOTS_MAX + self._n_left} tensors." if self._n_left else ""
         note = "Shares of the elements, on a logarithmic scale."
+        stages = (("before", BEFORE), ("after", AFTER))
         parts = [
             _cards(report),
             _section("Sizes", _legend(STAGES), self._sizes(report)),
             _section(
                 "Weights",
-                f"<p>{note}{left}</p>{_legend((('before', BEFORE), ('after', AFTER)))}",
+                f"<p>{note}{left}</p>{_legend(stages) if self._has_before else ''}",
                 _plots(self._weights),
             ),
             _section(
@@ -238,7 +242,7 @@ class Page:
     def _bars(self, layers: Sequence[tuple[str, Sequence[int]]]) -> str:
         """Draw three bars for each layer, its name above them."""
         names_above = bool(layers[0][0])
-        row = 1.5 if names_above else 1.0
+        row = 1.7 if names_above else 1.0
 
         def plot(axes: Any) -> None:
             for i, (name, sizes) in enumerate(layers):
@@ -314,7 +318,7 @@ def _short(name: str) -> str:
     """Shorten a name for a plot, and to characters that any font has."""
     plain = name.encode("ascii", "backslashreplace").decode()
     plain = "".join(c if c.isprintable() else "?" for c in plain)
-    return plain if len(plain) <= 40 else f"{plain[:18]}...{plain[-19:]}"
+    return plain if len(plain) <= 40 else f"...{plain[-37:]}"
 
 
 def _bytes(size: float) -> str:
