@@ -83,7 +83,7 @@ def describe(path: str | os.PathLike[str], visit: Visit | None = None) -> dict[s
     >>> tersor.checkpoint.save_file({"w": tersor.quantize.affine(w, axis=0)}, "eye.safetensors")
     >>> entry = describe("eye.safetensors")["tensors"][0]
     >>> entry["method"], entry["sparsity"], round(entry["entropy"], 3)
-    ('int8 per channel, sparse', 0.984375, 0.116)
+    ('int8 per channel', 0.984375, 0.116)
     """
     with checkpoint.safe_open(path) as file:
         tensors = [_described(file, facts, visit) for facts in file.inspect()]
@@ -175,7 +175,7 @@ def _described(file: checkpoint.safe_open, facts: dict[str, Any], visit: Visit |
         entry["method"] += ", sparse"
     entry["entropy"] = bits / n if n else None
     if numbers is not None and n:
-        entry["sparsity"] = (n - np.count_nonzero(numbers)) / n
+        entry["sparsity"] = (n - int(np.count_nonzero(numbers))) / n
     if visit is not None:
         visit(entry, content)
     return entry

@@ -207,7 +207,7 @@ def save_file(
     quantized: dict[str, Quantization] = {}
     float_shapes: dict[str, tuple[int, ...]] = {}
     for name, array in tensors.items():
-        if isinstance(array, tuple(KINDS.values())):
+        if any(isinstance(array, kind) for kind in KINDS.values()):
             arrays[name] = array
             shape = tuple((shapes or {}).get(name, array.shape))
             if math.prod(shape) != math.prod(array.shape):
