@@ -161,6 +161,23 @@ def test_weights_before_are_drawn_where_they_are_known(
     assert both == after + 1
 
 
+def test_settings_of_matplotlib_are_as_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    expected = report.html_page(path)[1]
+    with matplotlib.rc_context({"font.size": 40, "axes.grid": True}):
+        matplotlib.use("svg")
+        before = dict(matplotlib.rcParams)
+        assert report.html_page(path)[1] == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_damaged_original_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("before.safetensors").write_bytes(b"no model")
+    assert main(["inspect", str(path), "--html", "page.html", "--original", "before.safetensors"]) == 1
+    assert "before.safetensors: " in capsys.readouterr().err
+    assert not Path("page.html").exists()
+
+
 def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
     odd = WEIGHT.copy()
     odd[0, :3] = np.nan, np.inf, -np.inf
@@ -170,6 +187,7 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
         "huge": np.array([[-3e38, 3e38]], "f4"),
         "same": np.full((40, 40), 0.5, "f4"),
         "levels": quantize.codebook(odd, levels=8, nan="keep"),
+        "": np.eye(8, dtype="f4"),
         "wide": np.array([[-1.7e308, 1.7e308, np.nan]]),
     }
     checkpoint.save_file(tensors, tmp_path / "m.safetensors")

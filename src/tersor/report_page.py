@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _native
+from .arrays import bytes_of
 from .quantize import CodebookArray
 from .report import HEADER, Content, Original, rows
 from .table import shown_ratio
@@ -156,7 +158,9 @@ class Page:
         self, height: float, plot: Callable[[Any], None], label: str, left: float = 0.6, below: float = 0.25
     ) -> str:
         """Have a function draw into axes, with room for labels; returns SVG that can stand in a page."""
-        settings = {
+        # Whatever the caller has set, except for the backend, which no context would set back.
+        defaults = {k: v for k, v in self._matplotlib.rcParamsDefault.items() if k != "backend"}
+        settings = defaults | {
             "svg.fonttype": "none",
             "svg.hashsalt": "tersor",
             "font.size": 9,
@@ -166,7 +170,7 @@ class Page:
             "figure.facecolor": "none",
             "axes.facecolor": "none",
         }
-        with self._matplotlib.rc_context({**self._matplotlib.rcParamsDefault, **settings}):
+        with self._matplotlib.rc_context(settings):
             figure = self._figure(figsize=(FIGURE_WIDTH, height))
             # Matplotlib could find the room by itself, which takes as long as all the rest.
             place = (
@@ -210,7 +214,8 @@ class Page:
         return self._draw(2.0, plot, "histogram of the weights")
 
     def _levels(self, array: CodebookArray) -> str:
-        counts = np.bincount(array.integers().ravel(), minlength=array.levels)[: array.levels]
+        indices = bytes_of(np.ascontiguousarray(array.integers()))
+        counts = np.array(_native.histogram(indices)[: array.levels])
         levels = array.codebook.astype(np.float64)
         finite = np.isfinite(levels).all(axis=0)
         places = np.where(finite, levels.mean(axis=0), 0)[finite]
@@ -234,23 +239,23 @@ class Page:
             return ""
         return (
             '<div class="plots"><figure><figcaption>The whole file</figcaption>'
-            f"{self._bars([('', totals)])}</figure>"
+            f"{self._bars([(None, totals)])}</figure>"
             "<figure><figcaption>Layers <span>and how much of each is left</span></figcaption>"
             f"{self._bars(layers)}</figure></div>"
         )
 
-    def _bars(self, layers: Sequence[tuple[str, Sequence[int]]]) -> str:
+    def _bars(self, layers: Sequence[tuple[str | None, Sequence[int]]]) -> str:
         """Draw three bars for each layer, its name above them."""
-        names_above = bool(layers[0][0])
+        names_above = layers[0][0] is not None
         row = 1.7 if names_above else 1.0
 
         def plot(axes: Any) -> None:
             for i, (name, sizes) in enumerate(layers):
                 for k, ((_, colour), size) in enumerate(zip(STAGES, sizes, strict=True)):
                     axes.barh(i * row + k * 0.3, size, 0.27, color=colour)
-                    if not names_above:
+                    if name is None:
                         axes.text(size, k * 0.3, f"\u00a0{_bytes(size)}", va="center")
-                if names_above:
+                if name is not None:
                     ratio = sizes[2] / sizes[0] if sizes[0] else 1.0
                     y = i * row - 0.24
                     place = axes.get_yaxis_transform()

@@ -342,7 +342,10 @@ def _write_page(arguments: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         original = None
         if arguments.original:
-            original = stack.enter_context(weights_of(arguments.original))
+            try:
+                original = stack.enter_context(weights_of(arguments.original))
+            except TersorError as error:
+                raise TersorError(f"{arguments.original}: {error}") from None
         _, page = html_page(arguments.file, original=original)
     with open_output(arguments.html) as out:
         out.write(page)
