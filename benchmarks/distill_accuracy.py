@@ -59,7 +59,7 @@ class Shift(nn.Module):
 class Batches:
     """The training images in a new order each time, as a loader gives them."""
 
-    def __init__(self, data: Data, seed: int, size: int = 128) -> None:
+    def __init__(self, data: Data, seed: int, size: int) -> None:
         self.data = data
         self.size = size
         self.order = torch.Generator().manual_seed(seed)
@@ -89,16 +89,19 @@ def distill(
     epochs: int,
     lr: float,
     seed: int,
-    **sgd: float,
+    batch: int,
+    weight_decay: float,
 ) -> None:
     """Train as `networks.train` does, but with a teacher."""
-    batches = Batches(data, seed)
+    batches = Batches(data, seed, batch)
     with tempfile.TemporaryDirectory() as folder:
         Distiller(
             teacher,
             student,
             loss=loss,
-            optimizer=lambda p: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True, **sgd),
+            optimizer=lambda p: torch.optim.SGD(
+                p, lr, momentum=0.9, nesterov=True, weight_decay=weight_decay
+            ),
             scheduler=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs * len(batches)),
             scheduler_every="step",
             cache=Path(folder) / "outputs.safetensors",
@@ -111,16 +114,18 @@ def with_data(
     teacher: nn.Module,
     make_student: Callable[[], nn.Module],
     loss: KDLoss,
+    *,
     teacher_epochs: int,
     epochs: int,
     lr: float,
+    batch: int,
     weight_decay: float,
 ) -> Row:
     """Train a teacher, and its student from the same weights once on labels and once with the teacher."""
-    networks.train(teacher, data, epochs=teacher_epochs, lr=lr, seed=seed)
+    networks.train(teacher, data, epochs=teacher_epochs, lr=lr, batch=batch, seed=seed)
     row = {"teacher": networks.evaluate(teacher, data)}
     report("teacher", seed, row["teacher"])
-    options = {"epochs": epochs, "lr": lr, "seed": seed, "weight_decay": weight_decay}
+    options = {"epochs": epochs, "lr": lr, "batch": batch, "seed": seed, "weight_decay": weight_decay}
     for name in ("on labels", "distilled"):
         torch.manual_seed(seed + 100)
         student = make_student()
@@ -137,9 +142,13 @@ def hinton(data: Data, seed: int, quick: bool) -> Row:
     """Distill Hinton's teacher."""
     torch.manual_seed(seed)
     teacher = perceptron(1200, dropout=True)
-    epochs = (2, 2) if quick else (20, 12)
     return with_data(
-        data, seed, teacher, lambda: perceptron(800, False), KDLoss(20.0, 0.9), *epochs, 0.1, 0.0
+        *(data, seed, teacher, lambda: perceptron(800, False), KDLoss(20.0, 0.9)),
+        teacher_epochs=2 if quick else 16,
+        epochs=2 if quick else 10,
+        lr=0.1,
+        batch=256,
+        weight_decay=0.0,
     )
 
 
@@ -150,8 +159,14 @@ def half(data: Data, seed: int, quick: bool) -> Row:
     def make() -> nn.Module:
         return student_like(teacher, 0.5).to(memory_format=torch.channels_last)
 
-    epochs = (1, 1) if quick else (8, 8)
-    return with_data(data, seed, teacher, make, KDLoss(4.0, 0.9), *epochs, 0.05, 5e-4)
+    return with_data(
+        *(data, seed, teacher, make, KDLoss(3.0, 0.7)),
+        teacher_epochs=1 if quick else 8,
+        epochs=1 if quick else 8,
+        lr=0.05,
+        batch=128,
+        weight_decay=5e-4,
+    )
 
 
 def free(data: Data, seed: int, quick: bool, samples: Path | None = None) -> Row:
@@ -163,11 +178,12 @@ def free(data: Data, seed: int, quick: bool, samples: Path | None = None) -> Row
     torch.manual_seed(seed + 100)
     student = student_like(teacher, 0.5).to(memory_format=torch.channels_last)
     generator = ImageGenerator((1, 28, 28), width=32).to(memory_format=torch.channels_last)
-    steps = QUICK_STEPS if quick else 2000
+    steps = QUICK_STEPS if quick else 500
     DataFreeDistiller(
         *(teacher, student, generator),
         loss=nn.functional.l1_loss,
-        adversarial=1.0,
+        adversarial=0.2,
+        optimizer=lambda p: torch.optim.Adam(p, 5e-3),
         batch_size=128,
         student_steps=4,
         memory=8192,
@@ -204,8 +220,9 @@ def results(
     """Run the experiments; yields the rows of the table."""
     for name in names:
         title, run = EXPERIMENTS[name]
-        fashion = title.startswith("Fashion") and not quick
-        data = networks.load(networks.FASHION_MNIST if fashion else folder)
+        if quick:
+            title = title.replace("Fashion-MNIST", "MNIST")
+        data = networks.load(networks.FASHION_MNIST if "Fashion" in title else folder)
         if quick:
             data = data.head(QUICK_IMAGES)
         if run is free:

@@ -2,14 +2,14 @@
 
     python benchmarks/tables_pruner.py
 
-The parts take turns, and the best of many turns counts; a choice of what to drop is spread over the steps
-until the next.
+Processor time on one thread. The parts take turns, and the best of many counts; a choice of what to drop is
+spread over the steps until the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import networks
@@ -50,9 +50,9 @@ def measure(
     for _ in range(repetitions):
         for i in range(FREQUENCY):
             for part, function in ((0, lambda: train(images, labels)), (1 + (i == 0), pruner.step)):
-                start = perf_counter()
+                start = process_time()
                 function()
-                best[part] = min(best[part], perf_counter() - start)
+                best[part] = min(best[part], process_time() - start)
     return best[0] * 1e6, best[1] * 1e6, best[2] * 1e6
 
 

@@ -89,8 +89,9 @@ def test_every_flipped_bit_of_small_frames(reader: str, name: str) -> None:
         bad = bytearray(packed)
         bad[at // 8] ^= 1 << at % 8
         refused += check(bad, content, reader)
-    # A code table can be written in several ways, so that very few flips change nothing.
-    assert refused >= 8 * len(packed) - 2
+    # A code table can be written in several ways, so that very few flips change nothing; nor does an escape
+    # that no gap needs.
+    assert refused >= 8 * len(packed) - (10 if name.startswith("sparse") else 2)
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -18,9 +18,18 @@ import tersor.huffman
 import tersor.reference
 
 # tersor.nn is the one that needs torch.
-SKIPPED = {"tersor.cli.__main__"} | ({"tersor.nn"} if importlib.util.find_spec("torch") is None else set())
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+SKIPPED = {"tersor.cli.__main__"} | (set() if HAS_TORCH else {"tersor.nn"})
 MODULES = sorted(m.name for m in pkgutil.walk_packages(tersor.__path__, "tersor.") if m.name not in SKIPPED)
-PUBLIC: list[ModuleType] = [tersor, tersor.huffman, importlib.import_module("tersor.checkpoint")]
+PUBLIC: list[ModuleType] = [
+    tersor,
+    tersor.huffman,
+    *(
+        importlib.import_module(f"tersor.{name}")
+        for name in ("checkpoint", "prune", "prune.sparse", "quantize", "recipe")
+    ),
+    *(importlib.import_module(f"tersor.{name}") for name in ("nn", "nn.distill") if HAS_TORCH),
+]
 
 
 @pytest.mark.parametrize("name", ["tersor", *MODULES])
@@ -38,6 +47,13 @@ def test_examples_of_the_huffman_page(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted > 30
+    assert result.failed == 0
+
+
+def test_examples_of_the_quantization_page() -> None:
+    page = Path(__file__).parents[1] / "docs/quantization.md"
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 20
     assert result.failed == 0
 
 

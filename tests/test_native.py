@@ -47,7 +47,7 @@ def test_every_result_code_has_an_exception_and_a_sentence() -> None:
         error = _native.result_error(rc, 12)
         assert isinstance(error, ValueError | BufferError)
         messages.append(str(error))
-    assert len(messages) == 23
+    assert len(messages) == 24
     assert len(set(messages)) == len(messages)
     assert not any("unknown" in m for m in messages)
 
@@ -73,7 +73,8 @@ def test_features() -> None:
     features = tersor.cpu_features()
     assert features["available"] == _native.cpu_paths()
     assert features["selected"] in _native.cpu_paths()
-    assert set(features["kernels"]) == {"huffman", "planes", "codes", "quantize"}  # type: ignore[call-overload]
+    areas = {"huffman", "planes", "codes", "codebooks", "linear", "prune", "quantize"}
+    assert set(features["kernels"]) == areas  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="'none'"):
         _native.select_cpu("none")
 
@@ -112,6 +113,8 @@ def test_block_arguments_are_checked() -> None:
         (b"abc", 3),
         (b"abc", 4),
         (b"abc", 1, 6),
+        (b"abc", 1, 8),
+        (b"abcd", 4, 14),
         (b"abc", 1, 0, 4),
         (bytes(2**20 + 1),),
     ):

@@ -25,16 +25,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fuzzer's own program, with UBSan, and buffers that end at pages which cannot be touched."""
-    output = tmp_path_factory.mktemp("neon") / "fuzz"
+def build(fuzzer: str, folder: Path) -> Path:
+    """Make a fuzzer's own program, with UBSan, and buffers that end at pages which cannot be touched."""
+    output = folder / "fuzz"
     command = [COMPILER, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-DFUZZ_STANDALONE"]
     command += ["-DFUZZ_GUARDED", "-fsanitize=undefined", "-fno-sanitize-recover=all", *INCLUDES]
-    command += [str(CORE / "fuzz/fuzz_block.c"), *SOURCES, "-o", str(output)]
-    build = subprocess.run(command, capture_output=True, text=True)
-    assert build.returncode == 0, build.stderr
+    command += [str(CORE / "fuzz" / fuzzer), *SOURCES, "-o", str(output)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     return output
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("fuzz_block.c", tmp_path_factory.mktemp("neon"))
 
 
 def emulate(program: Path, *arguments: str) -> str:
@@ -85,7 +89,7 @@ def test_blocks_are_the_same_as_this_machines(program: Path, tmp_path: Path) -> 
         encoded(make(kind, n), typesize, filter)
         for kind in KINDS
         for n in (127, 9000, 70_001)
-        for typesize, filter in ((1, 0), (2, 3), (4, 1), (8, 5))
+        for typesize, filter in ((1, 0), (2, 3), (4, 1), (8, 5), (2, 9), (4, 11), (8, 8))
     ]
     check(program, tmp_path, blocks)
 
@@ -99,3 +103,14 @@ def test_golden_frames(program: Path, tmp_path: Path) -> None:
 def test_unusual_codes(program: Path, tmp_path: Path) -> None:
     blocks = [block_of_code(code, mode, 3000) for code in CODES for mode in (3, 4)]
     check(program, tmp_path, [record(content, payload, 0, DECODE_ONLY) for content, payload in blocks])
+
+
+def test_quantization_is_that_of_the_plain_path(tmp_path: Path) -> None:
+    program = build("fuzz_quantize.c", tmp_path)
+    assert emulate(program, "200", "1") == "200 arrays on every path, lastly on neon: no fault\n"
+
+
+def test_pruning(tmp_path: Path) -> None:
+    """Counts, masks and what they make of arrays are what plain loops say."""
+    expected = "60 arrays on every path, lastly on neon: no fault\n"
+    assert emulate(build("fuzz_prune.c", tmp_path), "60", "1") == expected

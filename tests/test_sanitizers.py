@@ -21,7 +21,10 @@ COMPILER = shlex.split(os.environ.get("CC", "cc"))
 FUZZERS = {
     "fuzz_block.c": (250, "250 blocks and 6000 damaged ones on every path: no fault\n"),
     "fuzz_code.c": (100, "100 codes and 2400 damaged ones on every path: no fault\n"),
+    "fuzz_quantize.c": (300, ": no fault\n"),
+    "fuzz_codebook.c": (300, ": no fault\n"),
     "fuzz_lzw.c": (100, " damaged ones, each whole and in pieces: no fault\n"),
+    "fuzz_prune.c": (100, ": no fault\n"),
 }
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sanitizers are run on Linux")

@@ -1,5 +1,7 @@
 # Codebooks: the nearest level for each element and the way back, and levels by k-means.
 
+CONDENSED_MAX = TSR_CONDENSED_MAX
+
 cdef class Codebook:
     """Levels, and which elements of an array they are for; any number of threads may use it.
 
@@ -76,19 +78,23 @@ cdef class Codebook:
 
         Returns
         -------
-        float
+        error : float
             Sum of squared errors of the finite elements, if measured; else 0.
+        first : int
+            Index in the piece of the first element that is not finite, or the number of elements.
         """
         cdef tsr_codebook_rows rows
         cdef double error = 0
+        cdef size_t first_not_finite = 0
         self.rows_of(&rows, first, n_rows, row, packed, <size_t>x.shape[0], <size_t>out.shape[0], type)
         if self.trees is None:
             raise ValueError("there are no search trees yet")
         if x.shape[0]:
             with nogil:
-                tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook,
-                                    <const float *>self.trees.at, &error if measure else NULL)
-        return error
+                first_not_finite = tsr_codebook_assign(&out[0], &x[0], type, &rows, &self.codebook,
+                                                       <const float *>self.trees.at,
+                                                       &error if measure else NULL)
+        return error, first_not_finite
 
     def dequantize_into(self, const uint8_t[::1] indices not None, uint8_t[::1] out not None, int type,
                         size_t first, size_t n_rows, size_t row, bint packed):
@@ -123,6 +129,29 @@ def sort_floats(const float[::1] x not None, const float[::1] weights, float[::1
     if n:
         with nogil:
             tsr_sort_floats(&out[0], sorted_weights, &x[0], c_weights, n, workspace.at)
+
+
+def condense(const float[::1] x not None, float[::1] values not None, float[::1] weights not None):
+    """Condense finite values to means of neighbours, ascending, and their numbers.
+
+    Parameters
+    ----------
+    x : buffer of float32
+    values, weights : buffers of float32
+        Room for `CONDENSED_MAX` numbers each.
+
+    Returns
+    -------
+    int
+        How many means there are.
+    """
+    cdef size_t n = <size_t>x.shape[0], n_found
+    if n < 1 or values.shape[0] < TSR_CONDENSED_MAX or weights.shape[0] < TSR_CONDENSED_MAX:
+        raise ValueError("values are needed, and room for their means")
+    cdef Workspace workspace = Workspace(tsr_condense_workspace_size())
+    with nogil:
+        n_found = tsr_condense(&values[0], &weights[0], &x[0], n, workspace.at)
+    return n_found
 
 
 def kmeans(float[::1] levels not None, float[::1] sorted not None, float[::1] weights, bint keep_zero):

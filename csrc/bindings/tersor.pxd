@@ -31,6 +31,7 @@ cdef extern from "tersor.h" nogil:
         TSR_CODEBOOK_LEVELS_MAX
         TSR_PRUNE_BITS
         TSR_PRUNE_M_MAX
+        TSR_CONDENSED_MAX
 
     const char *tsr_result_text(int result)
 
@@ -157,13 +158,15 @@ cdef extern from "tersor.h" nogil:
         int packed
     size_t tsr_codebook_tree_size(size_t n_levels)
     void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels)
-    void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                             const tsr_codebook *codebook, const float *trees, double *error)
+    size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                               const tsr_codebook *codebook, const float *trees, double *error)
     tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                        const tsr_codebook *codebook)
     size_t tsr_sort_workspace_size(size_t n, int weighted)
     void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
                          void *workspace)
+    size_t tsr_condense_workspace_size()
+    size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace)
     size_t tsr_kmeans_workspace_size(size_t n, int weighted)
     size_t tsr_kmeans(float *codebook, size_t n_levels, float *sorted, float *weights, size_t n, int keep_zero,
                       void *workspace)

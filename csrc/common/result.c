@@ -27,7 +27,7 @@ const char *tsr_result_text(int result) {
     case TSR_ERR_COUNT: return "the count of symbols is not one that the data can hold";
     case TSR_ERR_CODE_UNASSIGNED: return "the bits are no symbol's code";
     case TSR_ERR_CODEBOOK_INDEX: return "an index is beyond the codebook";
-    case TSR_ERR_POSITIONS: return "positions of a sparse block are not 0 and 1, or none is 1";
+    case TSR_ERR_POSITIONS: return "a sparse block's positions are not all 0, 1 or 2, or none is 1";
     }
     return "unknown error";
 }

@@ -27,6 +27,7 @@
 #define TSR_PREFETCH(p) ((void)(p))
 #define TSR_RESTRICT __restrict
 #define TSR_UNROLL
+#define TSR_OPAQUE(x) ((void)0)
 #else
 #define TSR_TARGET(features) __attribute__((target(features)))
 #define TSR_INLINE static inline __attribute__((always_inline))
@@ -36,6 +37,8 @@
 #define TSR_RESTRICT __restrict__
 /* Before a loop of few and constant turns. */
 #define TSR_UNROLL _Pragma("GCC unroll 8")
+/* Hides from the compiler how the variable x was computed. */
+#define TSR_OPAQUE(x) __asm__("" : "+r"(x))
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__

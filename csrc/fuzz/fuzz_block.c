@@ -119,11 +119,14 @@ static void fill(uint8_t *content, size_t n) {
     }
 }
 
-/* Makes zeros of elements: of some, of most, or of all but a few. */
+/* Makes zeros of elements, of some, of most, or of all but a few, and -0.0 of some of these. */
 static void prune(uint8_t *content, size_t n, int typesize) {
-    const size_t one_in = 1 + (1u << below(10));
-    for (size_t i = 0; i + (size_t)typesize <= n; i += (size_t)typesize)
-        if (below(one_in)) memset(content + i, 0, (size_t)typesize);
+    const size_t one_in = 1 + (1u << below(10)), signs = below(2);
+    for (size_t i = 0; i + (size_t)typesize <= n; i += (size_t)typesize) {
+        if (!below(one_in)) continue;
+        memset(content + i, 0, (size_t)typesize);
+        if (signs && below(2)) content[i + (size_t)typesize - 1] = 0x80;
+    }
 }
 
 #define DECODE_ONLY 255

@@ -47,7 +47,7 @@ typedef enum tsr_result {
     TSR_ERR_COUNT = -22,              /* a count of symbols that data of this size cannot hold */
     TSR_ERR_CODE_UNASSIGNED = -23,    /* bits that are no symbol's code */
     TSR_ERR_CODEBOOK_INDEX = -24,     /* an index that the codebook does not have */
-    TSR_ERR_POSITIONS = -25           /* positions of a sparse block that are not 0 and 1, or none of which is 1 */
+    TSR_ERR_POSITIONS = -25           /* positions of a sparse block that are not 0, 1 or 2, or none is 1 */
 } tsr_result;
 
 #define TSR_RESULT_LAST TSR_ERR_POSITIONS
@@ -107,7 +107,7 @@ typedef enum tsr_filter {
     TSR_FILTER_NONE = 0, /* 1 to 4: elements rotated left by that many bits */
     TSR_FILTER_ROTATE_MAX = 4,
     TSR_FILTER_DELTA = 5,
-    TSR_FILTER_SPARSE = 8,   /* added to one of these: elements that are zero are left out, their positions coded */
+    TSR_FILTER_SPARSE = 8,   /* added to one of these: 0 and -0.0 are left out, and where they are is coded */
     TSR_FILTER_CHOOSE = 255 /* encoder only: the one that a sample says is smallest */
 } tsr_filter;
 
@@ -384,10 +384,11 @@ void tsr_codebook_tree(float *tree, const float *levels, size_t n_levels);
  * Sets the index of the nearest level for each element, rounded to float32 and divided by the group's scale where
  * there are scales (by 1 where that is 0). In the middle between two levels the lower is taken, of equal levels the
  * first, and for NaN the last of all. `trees` has one for each codebook. Where error is not NULL it becomes the sum of
- * the squared differences between the finite elements and what dequantizing to float32 makes of them.
+ * the squared differences between the finite elements and what dequantizing to float32 makes of them. Returns the
+ * index in the piece of the first element that is not finite, or the number of elements.
  */
-void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
-                         const tsr_codebook *codebook, const float *trees, double *error);
+size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+                           const tsr_codebook *codebook, const float *trees, double *error);
 /* The way back. Indices may be any bytes: those beyond the codebook are an error. */
 tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, const tsr_codebook_rows *rows,
                                    const tsr_codebook *codebook);
@@ -396,6 +397,15 @@ tsr_result tsr_codebook_dequantize(void *dst, int type, const uint8_t *indices, 
 size_t tsr_sort_workspace_size(size_t n, int weighted);
 void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const float *weights, size_t n,
                      void *workspace);
+
+/*
+ * Condenses n >= 1 finite values to the means of neighbours, ascending, and how many there are of each; returns how
+ * many means, at most TSR_CONDENSED_MAX. What is put together agrees in the upper 16 bits; of values that are frequent
+ * there, in so many more that what agrees is no more than one in 2^15. Takes a quarter of the time that sorting does.
+ */
+#define TSR_CONDENSED_MAX (3 << 16)
+size_t tsr_condense_workspace_size(void);
+size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace);
 
 /*
  * Levels for the least sum of squared differences between n >= 1 finite values and the nearest level. The values have

@@ -1,24 +1,5 @@
 /* From bytes to LZW codes. */
-#include "lzw_internal.h"
-
-/*
- * The table of strings has two parts. Strings of two bytes are found by just these bytes, in `pairs`. Longer
- * ones are in a hash table with open addressing, whose entries hold a key, which is the code of a string and
- * the byte after it, and the code of the longer string.
- *
- * Where the search for an entry begins does not follow from its key, though, as the code in it is known only
- * once the entry of the string before is found. It is hashed from the bytes of the string, or rather from those
- * of its last group of HEAD bytes and from the code at which that group began (its base; 0 for the first group).
- * So a processor loads the entries of all lengths at once while it still compares the first one's key. The
- * search begins at an even slot, and hardly ever has to go on after the odd one that follows.
- */
-#define HEAD 8
-
-/* What all bytes of an empty slot are. As an entry it would have a key that no string has. */
-#define EMPTY UINT64_MAX
-
-/* One in the upper four bits of a pair, above a code of 12 bits. */
-#define STAMP_UNIT 0x1000
+#include "lzw_strings.h"
 
 /* Strings found in one go before their codes are written. */
 #define STRINGS_MAX 512
@@ -28,81 +9,11 @@
 /* Size of the .Z header, which counts in that ratio. */
 #define Z_HEADER 3
 
-/* Heads of strings are read, and codes written, by so many bytes. */
-#define WORD 8
-
 typedef enum phase { STARTING, RUNNING, ENDING } phase;
 
-typedef struct string {
-    uint32_t code; /* NO_CODE: no byte yet */
-    uint32_t base;
-    uint64_t head;   /* bytes of the last group, the first lowest */
-    unsigned n_head; /* their number */
-} string;
-
-TSR_INLINE string single(uint8_t byte) { return (string){byte, 0, byte, 1}; }
-
-TSR_INLINE int is_single(const string *s) { return s->base == 0 && s->n_head == 1; }
-
-struct tsr_lzw_encoder {
-    lzw_codes codes;
-    uint8_t msb_first, grouped;
-    uint8_t wide;         /* entries of 64 bits, 24 of them key and 16 code; else 32 bits, 20 and 12 */
-    uint8_t phase;
-    unsigned hash_shift;  /* 65 - log2 of the number of slots: leaves the number of a pair of slots */
-    unsigned width;
-    uint32_t full;        /* clear at this size of the table; NO_CODE: never */
-    uint32_t next;        /* first code that is free; table_size + 1: no more to come */
-    uint32_t event;       /* value of next at which the width or the mode changes */
-    uint32_t stamp;       /* upper four bits of the pairs that are valid; if entries are wide 0, and all are */
-    string string;        /* the one that the input goes on with */
-    uint64_t bits;        /* not yet written; the next bit is the lowest, or the highest if msb_first */
-    unsigned n_bits;
-    uint64_t group_start; /* where codes of this width began, in bytes of output */
-    uint64_t n_zeros;     /* bytes to fill up a group, after the bits */
-    uint64_t n_in, n_out; /* in earlier calls */
-    uint64_t next_check;
-    uint64_t ratio;
-    uint16_t pairs[1 << 16]; /* codes of the strings of two bytes; the first byte is the lower one */
-    uint64_t table[];
-};
-
-/* The code that an empty slot's key would have must be in no key: small tables are never quite full. */
-static int is_wide(const tsr_lzw_dialect *dialect) { return dialect->max_bits + !dialect->end_code > 12; }
-
-/* Never more than half full; small entries can have more room, and a constant is faster. */
-#define NARROW_SHIFT (65 - 14)
-
-static unsigned hash_shift(const tsr_lzw_dialect *dialect) {
-    return is_wide(dialect) ? 65 - (dialect->max_bits + 1u) : NARROW_SHIFT;
-}
-
-static size_t table_bytes(unsigned hash_shift, int wide) {
-    return ((size_t)2 << (64 - hash_shift)) * (wide ? sizeof(uint64_t) : sizeof(uint32_t));
-}
-
 size_t tsr_lzw_encoder_size(const tsr_lzw_dialect *dialect) {
-    return sizeof(tsr_lzw_encoder) + table_bytes(hash_shift(dialect), is_wide(dialect));
+    return sizeof(tsr_lzw_encoder) + (is_wide(dialect) ? tsr_lzw_wide_size(dialect) : tsr_lzw_narrow_size(dialect));
 }
-
-/* The even slot where the search for the string that ends with the head's byte number n begins. */
-TSR_INLINE size_t home_slot(uint32_t base, uint64_t head, unsigned n, unsigned shift) {
-    static const uint64_t factors[HEAD + 1] = { /* odd numbers without a pattern */
-        0,
-        UINT64_C(0x9E3779B97F4A7C15), UINT64_C(0xD1B54A32D192ED03), UINT64_C(0xAEF17502108EF2D9),
-        UINT64_C(0xDB4F0B9175AE2165), UINT64_C(0xBBE0563303A4615F), UINT64_C(0xA0F2EC75A1FE1575),
-        UINT64_C(0x89E182857D9ED689), UINT64_C(0xC6D1D6C8ED0C9631)};
-    return (size_t)(((head << (64 - 8 * n)) + base) * factors[n] >> shift) * 2;
-}
-
-#define ENTRY uint32_t
-#define SUFFIX narrow
-#include "lzw_encode_template.h"
-#undef ENTRY
-#undef SUFFIX
-#define ENTRY uint64_t
-#define SUFFIX wide
-#include "lzw_encode_template.h"
 
 /* ---- Codes and bits ---------------------------------------------------------------------------- */
 
@@ -129,13 +40,10 @@ static void set_event(tsr_lzw_encoder *e) {
 }
 
 static void empty_table(tsr_lzw_encoder *e) {
-    /* A stamp that is new saves clearing the pairs; code 0, which is no pair's, makes them void without one. */
-    e->stamp = e->wide ? 0 : (e->stamp + STAMP_UNIT) & UINT16_MAX;
-    if (e->stamp == 0) {
-        memset(e->pairs, 0, e->codes.n_literals * sizeof *e->pairs << 8);
-        if (!e->wide) e->stamp = STAMP_UNIT;
-    }
-    memset(e->table, (uint8_t)EMPTY, table_bytes(e->hash_shift, e->wide));
+    if (e->wide)
+        tsr_lzw_wide_clear(e);
+    else
+        tsr_lzw_narrow_clear(e);
     e->next = e->codes.first_free;
     e->width = e->codes.width_first;
     set_event(e);
@@ -175,13 +83,15 @@ static void check_ratio(tsr_lzw_encoder *e, uint64_t n_in, uint64_t n_out) {
 }
 
 void tsr_lzw_encoder_init(tsr_lzw_encoder *e, const tsr_lzw_dialect *dialect) {
-    memset(e, 0, offsetof(tsr_lzw_encoder, pairs));
+    memset(e, 0, sizeof *e);
     e->codes = tsr_lzw_codes(dialect);
     e->msb_first = dialect->msb_first;
     e->grouped = dialect->grouped;
     e->wide = (uint8_t)is_wide(dialect);
-    e->hash_shift = hash_shift(dialect);
-    e->stamp = (uint32_t)0 - STAMP_UNIT; /* no stamp can be trusted in memory that is new */
+    if (e->wide)
+        tsr_lzw_wide_init(e);
+    else
+        tsr_lzw_narrow_init(e);
     /* libtiff's table counts as full here, and every reader copes with that. */
     e->full = dialect->end_code ? e->codes.table_size - 2 : NO_CODE;
     e->string.code = NO_CODE;
@@ -197,7 +107,7 @@ static void put_string(tsr_lzw_encoder *e) {
 
 static void step(tsr_lzw_encoder *e, uint8_t byte, uint64_t n_out) {
     if (e->string.code != NO_CODE) {
-        if (!(e->wide ? step_wide(e, &e->string, byte) : step_narrow(e, &e->string, byte))) return;
+        if (!(e->wide ? tsr_lzw_wide_step(e, &e->string, byte) : tsr_lzw_narrow_step(e, &e->string, byte))) return;
         put_string(e);
         if (e->next >= e->event) follow_table(e, n_out);
     }
@@ -254,8 +164,8 @@ static cursor run(tsr_lzw_encoder *e, cursor at, const uint8_t *src_last, const 
         if (n_max > STRINGS_MAX) n_max = STRINGS_MAX;
         if (n_max > e->event - e->next) n_max = e->event - e->next;
         string s;
-        const size_t n = e->wide ? find_wide(e, &s, strings, n_max, &at.src, src_last)
-                                 : find_narrow(e, &s, strings, n_max, &at.src, src_last);
+        const size_t n = e->wide ? tsr_lzw_wide_find(e, &s, strings, n_max, &at.src, src_last)
+                                 : tsr_lzw_narrow_find(e, &s, strings, n_max, &at.src, src_last);
         e->string = s;
         at.dst = e->msb_first ? put_strings(e, at.dst, strings, n, 1) : put_strings(e, at.dst, strings, n, 0);
         if (n == 0) break;

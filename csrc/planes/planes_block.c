@@ -63,7 +63,7 @@ static int choose_shape(const uint8_t *src, size_t n, int typesize) {
     size_t n_kept = 0;
     for (size_t r = 0; r < n_runs; r++) {
         const size_t start = n_runs == 1 ? 0 : (n - run) / (n_runs - 1) * r;
-        n_kept += tsr_planes_active()->split_zeros(positions, elements + n_kept * (size_t)typesize,
+        n_kept += tsr_planes_active()->split_zeros(positions + r * run, elements + n_kept * (size_t)typesize,
                                                    src + start * (size_t)typesize, run, typesize);
     }
     const size_t n_zeros = n_sample - n_kept;
@@ -71,8 +71,7 @@ static int choose_shape(const uint8_t *src, size_t n, int typesize) {
     const int filter = choose_filter(src, n, typesize, &dense);
     if (n_zeros * 16 < n_sample * SPARSE_TRIED) return filter;
     const int filter_of_elements = choose_filter(elements, n_kept, typesize, &sparse);
-    sparse += n_sample * tsr_log2_256((uint32_t)n_sample) - n_kept * tsr_log2_256((uint32_t)n_kept) -
-              n_zeros * tsr_log2_256((uint32_t)n_zeros);
+    sparse += tsr_entropy(positions, n_sample);
     return sparse + sparse / SPARSE_EARNED < dense ? filter_of_elements | TSR_FILTER_SPARSE : filter;
 }
 
@@ -99,7 +98,7 @@ static uint8_t *encode_planes(uint8_t *headers, uint8_t *out, const uint8_t *src
     return out;
 }
 
-/* Positions, then the planes of the elements that are not zero. Returns NULL when that would be larger than the
+/* Positions, then the planes of the elements that are kept. Returns NULL when that would be larger than the
  * elements, or when there are none. */
 static uint8_t *encode_sparse(uint8_t *dst, const uint8_t *src, size_t n, int typesize, int *filter, int codec,
                               uint8_t *workspace) {
@@ -183,18 +182,18 @@ static tsr_result decode_planes(uint8_t *dst, size_t n, const uint8_t *src, cons
     return TSR_OK;
 }
 
-/* Returns whether all positions are 0 or 1, and one of them 1. */
+/* Counts ELEMENT_KEPT. Returns whether there is one, and nothing that is no position. */
 static int count_positions(size_t *n_kept, const uint8_t *positions, size_t n) {
     const uint64_t ones = 0x0101010101010101u;
-    uint64_t all = 0, sum = 0;
+    uint64_t wrong = 0, sum = 0;
     for (size_t i = 0; i < n; i += 8) {
         uint64_t x = 0;
         memcpy(&x, positions + i, n - i < 8 ? n - i : 8);
-        all |= x;
-        sum += x * ones >> 56; /* of eight bytes that are 0 or 1 */
+        wrong |= (x & x >> 1 & ones) | (x & ~(3 * ones));
+        sum += (x & ones) * ones >> 56; /* of eight bytes that are 0 or 1 */
     }
     *n_kept = (size_t)sum;
-    return !(all & ~ones) && sum > 0;
+    return !wrong && sum > 0;
 }
 
 static tsr_result decode_sparse(uint8_t *dst, size_t n, const uint8_t *src, const uint8_t **in,

@@ -9,6 +9,9 @@
 /* Bytes after a buffer that kernels may read or write in passing. */
 #define TSR_PLANE_SLACK 64
 
+/* Elements of sparse blocks: all bits zero; any other; and -0.0, which pruning by multiplication leaves behind. */
+enum { ELEMENT_ZERO = 0, ELEMENT_KEPT = 1, ELEMENT_MINUS_ZERO = 2 };
+
 typedef struct planes_kernels {
     int path;
     /* n elements of `typesize` bytes (2, 4, 8) into as many planes of n bytes. */
@@ -20,10 +23,10 @@ typedef struct planes_kernels {
     size_t (*split_flags)(uint8_t *flags, uint8_t *literals, const uint8_t *src, size_t n, uint8_t common);
     /* The way back. TSR_PLANE_SLACK bytes after the literals are readable. */
     void (*join_flags)(uint8_t *dst, size_t n, const uint8_t *flags, const uint8_t *literals, uint8_t common);
-    /* Sets positions[i] to whether element i has a bit set, and collects those that have; returns their number.
+    /* Sets positions[i] to what element i is, and collects those that are ELEMENT_KEPT; returns their number.
      * TSR_PLANE_SLACK bytes after n positions and elements may be overwritten. */
     size_t (*split_zeros)(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n, int typesize);
-    /* The way back; positions are 0 and 1. TSR_PLANE_SLACK bytes after the elements are readable. */
+    /* The way back; no position is anything else. TSR_PLANE_SLACK bytes after the elements are readable. */
     void (*join_zeros)(uint8_t *dst, size_t n, const uint8_t *positions, const uint8_t *elements, int typesize);
 } planes_kernels;
 

@@ -36,12 +36,14 @@ void tsr_planes_join_flags_scalar(uint8_t *dst, size_t n, const uint8_t *flags, 
 /* The number of bytes is a constant in each call, so that copying is a load and a store. */
 TSR_INLINE size_t split_zeros(uint8_t *positions, uint8_t *elements, const uint8_t *src, size_t n, size_t typesize) {
     const uint8_t *const first = elements;
+    const uint64_t sign = (uint64_t)1 << (8 * typesize - 1);
     for (size_t i = 0; i < n; i++) {
         uint64_t x = 0;
         memcpy(&x, src + i * typesize, typesize);
         memcpy(elements, &x, typesize);
-        positions[i] = x != 0;
-        elements += x != 0 ? typesize : 0;
+        const int is_zero = (x & (sign - 1)) == 0;
+        positions[i] = (uint8_t)(is_zero ? (x == sign) * ELEMENT_MINUS_ZERO : ELEMENT_KEPT);
+        elements += is_zero ? 0 : typesize;
     }
     return (size_t)(elements - first) / typesize;
 }
@@ -51,9 +53,10 @@ TSR_INLINE void join_zeros(uint8_t *dst, size_t n, const uint8_t *positions, con
     for (size_t i = 0; i < n; i++) {
         uint64_t x = 0;
         memcpy(&x, elements, typesize);
-        x &= 0 - (uint64_t)positions[i];
+        x &= 0 - (uint64_t)(positions[i] & ELEMENT_KEPT);
+        x |= (uint64_t)(positions[i] >> 1) << (8 * typesize - 1);
         memcpy(dst + i * typesize, &x, typesize);
-        elements += positions[i] ? typesize : 0;
+        elements += positions[i] == ELEMENT_KEPT ? typesize : 0;
     }
 }
 

@@ -127,11 +127,19 @@ static void unpack(uint8_t *indices, const uint8_t *src, size_t n) {
     if (n & 1) indices[n - 1] = src[n / 2] & 15;
 }
 
-void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
+/* One added to an exponent of all ones becomes a sign. */
+static int all_finite(const float *x, size_t n) {
+    uint32_t signs = 0;
+    for (size_t i = 0; i < n; i++) signs |= (tsr_float_bits(x[i]) & 0x7F800000) + 0x00800000;
+    return signs >> 31 == 0;
+}
+
+size_t tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebook_rows *rows,
                          const tsr_codebook *codebook, const float *trees, double *error) {
     const int depth = depth_of(codebook->n_levels), small = codebook->n_levels <= SMALL_LEVELS;
     const unsigned last = (unsigned)codebook->n_levels - 1;
-    const uint8_t *src = x;
+    const size_t n_all = rows->n_rows * rows->row;
+    size_t n_done = 0, first = n_all;
     uint8_t buffer[TILE];
     float floats[TILE], values[TILE];
     value_table table;
@@ -142,9 +150,7 @@ void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebo
         for (size_t done = 0; done < rows->row; done += TILE) {
             const size_t n = smaller(TILE, rows->row - done);
             uint8_t *const indices = rows->packed ? buffer : dst;
-            const float *tile = floats;
-            if (type == TSR_FLOAT32) tile = (const float *)(const void *)src;
-            else tsr_quantize_active()->to_float(floats, src, n, type);
+            const float *const tile = tile_load(floats, x, n_done, n, type, tsr_quantize_active());
             for (size_t i = 0, part; i < n; i += part) {
                 part = smaller(n - i, at.left);
                 const float *const tree = trees + (codebook_of(codebook, at.group) << depth);
@@ -157,10 +163,12 @@ void tsr_codebook_assign(uint8_t *dst, const void *x, int type, const tsr_codebo
                 advance(&at, codebook, part);
             }
             if (error) *error += squared_error(tile, values, n);
+            if (first == n_all && !all_finite(tile, n)) first = n_done + tsr_first_not_finite(tile, n);
             if (rows->packed) pack(dst, indices, n);
             dst += rows->packed ? (n + 1) / 2 : n;
-            src += n * tsr_float_size(type);
+            n_done += n;
         }
+    return first;
 }
 
 /* ---- Dequantization ------------------------------------------------------------------------------------- */

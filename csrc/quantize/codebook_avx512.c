@@ -45,7 +45,6 @@ TARGET TSR_INLINE void assign_depth(uint8_t *indices, const float *x, size_t n, 
     const __m512 d = _mm512_set1_ps(divisor);
     const __m512i most = _mm512_set1_epi32((int)last);
     __m512 t[16];
-    TSR_UNROLL
     for (int i = 0; i < 1 << (depth - 4); i++) t[i] = _mm512_loadu_ps(tree + 16 * i);
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = first16(n - i);

@@ -1,9 +1,6 @@
 /* The plain path. */
 #include "codebook_internal.h"
 
-#include <float.h>
-#include <math.h>
-
 TSR_INLINE void assign(uint8_t *indices, const float *x, size_t n, const float *tree, int depth, unsigned last,
                        float divisor) {
     for (size_t i = 0; i < n; i++) {
@@ -41,7 +38,7 @@ void tsr_codebook_add_squares_scalar(double lanes[ERROR_LANES], const float *x, 
     for (size_t i = 0; i < n; i += ERROR_LANES)
         for (size_t k = 0; k < smaller(ERROR_LANES, n - i); k++) {
             const float difference = x[i + k] - y[i + k];
-            const double d = fabsf(x[i + k]) <= FLT_MAX ? difference : 0;
+            const double d = is_finite(x[i + k]) ? difference : 0;
             lanes[k] += d * d;
         }
 }

@@ -88,6 +88,60 @@ void tsr_sort_floats(float *sorted, float *sorted_weights, const float *x, const
     }
 }
 
+/* ---- Condensing --------------------------------------------------------------------------------------------- */
+
+/* Values whose keys have the same upper half share sign, exponent and 7 bits of the mantissa. Where they are more than a
+ * share of all, the lower half tells them apart further. What is most frequent, often zero, is left out of "all". */
+#define UPPER_VALUES ((uint32_t)1 << 16)
+#define SHARE_BITS 15
+
+typedef struct bucket {
+    uint64_t n, sum; /* of the lower halves, in which values are linear */
+} bucket;
+
+typedef struct condense_work {
+    uint64_t counts[UPPER_VALUES];
+    uint32_t places[UPPER_VALUES]; /* first bucket * 32 + the bits of the lower half that do not matter */
+    bucket buckets[TSR_CONDENSED_MAX];
+} condense_work;
+
+size_t tsr_condense_workspace_size(void) { return sizeof(condense_work); }
+
+size_t tsr_condense(float *values, float *weights, const float *x, size_t n, void *workspace) {
+    condense_work *const work = workspace;
+    memset(work, 0, sizeof *work);
+    for (size_t i = 0; i < n; i++) work->counts[key_of(x[i]) >> 16]++;
+    uint32_t n_buckets = 0;
+    uint64_t most = 0;
+    for (size_t upper = 0; upper < UPPER_VALUES; upper++)
+        if (work->counts[upper] > most) most = work->counts[upper];
+    for (size_t upper = 0; upper < UPPER_VALUES; upper++) {
+        uint32_t n_bits = 0;
+        if (work->counts[upper] == 0) continue;
+        while (n_bits < 16 && work->counts[upper] >> n_bits > (n - most) >> SHARE_BITS) n_bits++;
+        work->places[upper] = n_buckets << 5 | (16 - n_bits);
+        n_buckets += (uint32_t)1 << n_bits;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t key = key_of(x[i]), place = work->places[key >> 16];
+        bucket *const b = &work->buckets[(place >> 5) + ((key & 0xFFFF) >> (place & 31))];
+        b->n++;
+        b->sum += key & 0xFFFF;
+    }
+    size_t n_found = 0;
+    for (uint32_t upper = 0; upper < UPPER_VALUES; upper++) {
+        if (work->counts[upper] == 0) continue;
+        const bucket *const buckets = &work->buckets[work->places[upper] >> 5];
+        const double first = value_of(upper << 16), step = value_of(upper << 16 | 1) - first;
+        for (uint32_t k = 0; k < UPPER_VALUES >> (work->places[upper] & 31); k++) {
+            if (buckets[k].n == 0) continue;
+            values[n_found] = (float)(first + step * ((double)buckets[k].sum / (double)buckets[k].n));
+            weights[n_found++] = (float)buckets[k].n;
+        }
+    }
+    return n_found;
+}
+
 /* ---- Sums over intervals ------------------------------------------------------------------------------------ */
 
 /* Sums of so many values are kept, so that those of intervals take few additions. No sum is a difference of others:

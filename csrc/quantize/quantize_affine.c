@@ -131,8 +131,10 @@ void tsr_affine_dequantize(void *dst, int type, const uint8_t *src, const tsr_ch
     const quantize_kernels *const kernels = tsr_quantize_active();
     const int packed = bits <= TSR_AFFINE_PACKED_BITS;
     const affine_grid grid = grid_of(bits, !zero, packed);
+    const size_t size = tsr_float_size(type);
+    const int streams = kernels->stream && channels->n * size >= STREAM_MIN;
     float buffer[TILE];
-    uint8_t bytes[TILE];
+    uint8_t bytes[TILE], other[TILE * sizeof(double)];
     affine_walk walk;
     walk_begin(&walk, channels, scale, zero);
     for (size_t at = 0; at < channels->n;) {
@@ -141,15 +143,16 @@ void tsr_affine_dequantize(void *dst, int type, const uint8_t *src, const tsr_ch
         const float *const s = walk.scale + t.channel;
         const uint8_t *const z = walk.zero ? walk.zero + t.channel : NULL;
         const uint8_t *in = src + at;
-        uint8_t *const to = (uint8_t *)dst + at * tsr_float_size(type);
-        float *const out = type == TSR_FLOAT32 ? (float *)(void *)to : buffer;
+        uint8_t *const to = (uint8_t *)dst + at * size;
+        float *const out = type == TSR_FLOAT32 && !streams ? (float *)(void *)to : buffer;
         if (packed) {
             get_packed(bytes, src, at, n, n_row, kernels);
             in = bytes;
         }
         if (t.n_row == 1) kernels->dequantize_each(out, in, n, s, z, &grid);
         else kernels->dequantize_rows(out, in, t.n_rows, t.n_row, s, z, &grid);
-        if (type != TSR_FLOAT32) kernels->from_float(to, buffer, n, type);
+        if (type != TSR_FLOAT32) kernels->from_float(streams ? other : to, buffer, n, type);
+        if (streams) kernels->stream(to, type == TSR_FLOAT32 ? (const uint8_t *)buffer : other, n * size);
         at += n;
     }
 }

@@ -120,5 +120,17 @@ UNIT_INLINE void unit_store_float64(uint8_t *p, unit x) {
     store_eight_doubles(p + 64, x.high);
 }
 
+QUANTIZE_TARGET static void stream(uint8_t *dst, const uint8_t *src, size_t n) {
+    size_t i = smaller(n, (0 - (uintptr_t)dst) % 32);
+    memcpy(dst, src, i);
+    for (; i + 32 <= n; i += 32) {
+        const __m256i line = _mm256_loadu_si256((const __m256i *)(const void *)(src + i));
+        _mm256_stream_si256((__m256i *)(void *)(dst + i), line);
+    }
+    memcpy(dst + i, src + i, n - i);
+    _mm_sfence();
+}
+
+#define QUANTIZE_STREAM stream
 #include "quantize_template.h"
 #endif

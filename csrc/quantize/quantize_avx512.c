@@ -64,5 +64,16 @@ UNIT_INLINE void unit_store_float64(uint8_t *p, unit x) {
     _mm512_storeu_pd(p + 64, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
 }
 
+QUANTIZE_TARGET static void stream(uint8_t *dst, const uint8_t *src, size_t n) {
+    size_t i = smaller(n, (0 - (uintptr_t)dst) % 64);
+    memcpy(dst, src, i);
+    for (; i + 64 <= n; i += 64) {
+        _mm512_stream_si512((__m512i *)(void *)(dst + i), _mm512_loadu_si512(src + i));
+    }
+    memcpy(dst + i, src + i, n - i);
+    _mm_sfence();
+}
+
+#define QUANTIZE_STREAM stream
 #include "quantize_template.h"
 #endif

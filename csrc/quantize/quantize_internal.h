@@ -7,6 +7,8 @@
 
 /* Elements that pass through a buffer at a time, all buffers of a call staying in the first cache. */
 #define TILE 2048
+/* Output of so many bytes goes past the cache: filling a line otherwise begins with reading it. */
+#define STREAM_MIN ((size_t)4 << 20)
 /* Vector kernels take so many elements at a time; fewer are left to the plain loops. */
 #define UNIT 16
 
@@ -42,6 +44,8 @@ typedef struct quantize_kernels {
     /* 2 * n bytes, of which the low four bits count, to n bytes and back, the first in the low half. */
     void (*pack)(uint8_t *dst, const uint8_t *src, size_t n);
     void (*unpack)(uint8_t *dst, const uint8_t *src, size_t n);
+    /* memcpy() that leaves the cache alone; or NULL. */
+    void (*stream)(uint8_t *dst, const uint8_t *src, size_t n);
 } quantize_kernels;
 
 extern const quantize_kernels tsr_quantize_scalar;

@@ -126,5 +126,6 @@ TSR_INLINE void unit_store_float64(uint8_t *p, unit x) {
     }
 }
 
+#define QUANTIZE_STREAM NULL
 #include "quantize_template.h"
 #endif

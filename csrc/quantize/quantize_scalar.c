@@ -102,7 +102,7 @@ static void dequantize_each(float *dst, const uint8_t *src, size_t n, const floa
 
 const quantize_kernels tsr_quantize_scalar = {
     TSR_CPU_SCALAR, to_float,        from_float,      range_rows, range_each, quantize_rows,
-    quantize_each,  dequantize_rows, dequantize_each, pack,       unpack,
+    quantize_each,  dequantize_rows, dequantize_each, pack,       unpack,     NULL,
 };
 
 static const quantize_kernels *active = &tsr_quantize_scalar;

@@ -1,6 +1,7 @@
 /*
  * The kernels in terms of units of UNIT floats, included by each instruction set's file, which defines
  *     QUANTIZE_NAME, QUANTIZE_PATH, QUANTIZE_TARGET  the table's name, its tsr_cpu_path, the target attribute
+ *     QUANTIZE_STREAM                                the table's `stream`
  *     unit, flags                                    sixteen floats; what unit_flag_not_finite() collects
  *     unit_...()                                     what the names say; of unit_min() and unit_max() it is open
  *                                                    what comes of NaN
@@ -10,6 +11,9 @@
 
 #include "quantize_internal.h"
 #include "quantize_pack.h"
+
+/* Bytes that elements are fetched ahead: what the hardware fetches by itself ends with every page. */
+#define AHEAD 4096
 
 #define KERNEL QUANTIZE_TARGET static
 #define KERNEL_INLINE QUANTIZE_TARGET TSR_INLINE
@@ -26,6 +30,11 @@
             __VA_ARGS__;                           \
         }                                          \
     } while (0)
+
+KERNEL_INLINE unit load_ahead(const float *p) {
+    TSR_PREFETCH((const uint8_t *)p + AHEAD);
+    return unit_load(p);
+}
 
 KERNEL void to_float(float *dst, const uint8_t *src, size_t n, int type) {
     if (n < UNIT) tsr_quantize_scalar.to_float(dst, src, n, type);
@@ -48,7 +57,7 @@ KERNEL int range_rows(float *min, float *max, const float *src, size_t n_rows, s
         unit low = unit_load(src), high = low;
         flags bad = unit_no_flags();
         FOR_UNITS(n_row, {
-            const unit x = unit_load(src + i);
+            const unit x = load_ahead(src + i);
             low = unit_min(low, x);
             high = unit_max(high, x);
             bad = unit_flag_not_finite(bad, x);
@@ -68,7 +77,7 @@ KERNEL int range_each(float *min, float *max, const float *src, size_t n) {
     int all_finite = 1;
     if (n < UNIT) return tsr_quantize_scalar.range_each(min, max, src, n);
     FOR_UNITS(n, {
-        const unit x = unit_load(src + i);
+        const unit x = load_ahead(src + i);
         if (TSR_UNLIKELY(unit_any_flag(unit_flag_not_finite(unit_no_flags(), x)))) {
             all_finite &= tsr_quantize_scalar.range_each(min + i, max + i, src + i, UNIT);
         } else {
@@ -84,11 +93,11 @@ KERNEL int range_each(float *min, float *max, const float *src, size_t n) {
  * exactly, and below half the scale it proves that the integer is the nearest. Returns 0, with nothing stored, where
  * it does not: if an element is halfway, or close to it, or not finite.
  */
-KERNEL_INLINE int quantize(uint8_t *dst, const float *src, unit scale, unit reciprocal, unit zero, unit lowest,
-                           unit highest) {
-    const unit x = unit_load(src), steps = unit_round(unit_mul(x, reciprocal));
+KERNEL_INLINE int quantize(uint8_t *dst, const float *src, unit scale, unit reciprocal, unit zero, unit least,
+                           unit most) {
+    const unit x = load_ahead(src), steps = unit_round(unit_mul(x, reciprocal));
     if (TSR_UNLIKELY(!unit_all_below(unit_sub_product(x, steps, scale), unit_mul(scale, unit_set(0.5f))))) return 0;
-    unit_store_bytes(dst, unit_min(unit_max(steps, unit_sub(lowest, zero)), unit_sub(highest, zero)), zero);
+    unit_store_bytes(dst, unit_min(unit_max(steps, least), most), zero);
     return 1;
 }
 
@@ -101,8 +110,9 @@ KERNEL int quantize_rows(uint8_t *dst, const float *src, size_t n_rows, size_t n
     for (size_t r = 0; r < n_rows; r++, dst += n_row, src += n_row) {
         const uint8_t *const zero_point = zero ? zero + r : NULL;
         const unit s = unit_set(scale[r]), reciprocal = unit_set(1 / scale[r]), z = unit_set(zero ? zero[r] : 0);
+        const unit least = unit_sub(lowest, z), most = unit_sub(highest, z);
         FOR_UNITS(n_row, {
-            if (!quantize(dst + i, src + i, s, reciprocal, z, lowest, highest))
+            if (!quantize(dst + i, src + i, s, reciprocal, z, least, most))
                 all_finite &= plain->quantize_rows(dst + i, src + i, 1, UNIT, scale + r, zero_point, grid);
         });
     }
@@ -118,7 +128,7 @@ KERNEL int quantize_each(uint8_t *dst, const float *src, size_t n, const float *
     FOR_UNITS(n, {
         const uint8_t *const zero_points = zero ? zero + i : NULL;
         const unit s = unit_load(scale + i), z = zero ? unit_load_bytes(zero_points, 0) : unit_set(0);
-        if (!quantize(dst + i, src + i, s, unit_div(one, s), z, lowest, highest))
+        if (!quantize(dst + i, src + i, s, unit_div(one, s), z, unit_sub(lowest, z), unit_sub(highest, z)))
             all_finite &= plain->quantize_each(dst + i, src + i, UNIT, scale + i, zero_points, grid);
     });
     return all_finite;
@@ -158,5 +168,5 @@ KERNEL void dequantize_each(float *dst, const uint8_t *src, size_t n, const floa
 
 const quantize_kernels QUANTIZE_NAME = {
     QUANTIZE_PATH, to_float,        from_float,      range_rows, range_each, quantize_rows,
-    quantize_each, dequantize_rows, dequantize_each, pack,       unpack,
+    quantize_each, dequantize_rows, dequantize_each, pack,       unpack,     QUANTIZE_STREAM,
 };

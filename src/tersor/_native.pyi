@@ -21,6 +21,7 @@ FLOAT32: int
 FLOAT16: int
 BFLOAT16: int
 FLOAT64: int
+CONDENSED_MAX: int
 AFFINE_PACKED_BITS: int
 PRUNE_BINS: int
 PRUNE_M_MAX: int
@@ -172,7 +173,7 @@ class Codebook:
         row: int,
         packed: bool,
         measure: bool,
-    ) -> float: ...
+    ) -> tuple[float, int]: ...
     def dequantize_into(
         self, indices: Buffer, out: Buffer, type: int, first: int, n_rows: int, row: int, packed: bool
     ) -> None: ...
@@ -183,6 +184,7 @@ def sort_floats(
     out: NDArray[np.float32],
     out_weights: NDArray[np.float32] | None,
 ) -> None: ...
+def condense(x: NDArray[np.float32], values: NDArray[np.float32], weights: NDArray[np.float32]) -> int: ...
 def kmeans(
     levels: NDArray[np.float32],
     sorted: NDArray[np.float32],

@@ -46,7 +46,7 @@ def from_numpy(a: NDArray[Any], framework: str) -> Any:
     if framework == "numpy":
         return a
     torch = import_module("torch")
-    if _is_extension(a.dtype):
+    if is_extension(a.dtype):
         return torch.from_numpy(a.view(f"i{a.itemsize}")).view(getattr(torch, a.dtype.name))
     return torch.from_numpy(a)
 
@@ -83,7 +83,7 @@ def in_kind_of(a: NDArray[Any], like: Any) -> Any:
     if type(like).__module__.partition(".")[0] != "torch":
         return a
     torch = import_module("torch")
-    if _is_extension(a.dtype):
+    if is_extension(a.dtype):
         integers = np.int16 if a.itemsize == 2 else np.uint8
         return torch.from_numpy(a.view(integers)).view(getattr(torch, a.dtype.name))
     return torch.from_numpy(a)
@@ -109,19 +109,19 @@ def extension_dtype(name: str) -> np.dtype[Any]:
 def typesize_of(dtype: np.dtype[Any]) -> int:
     """Size of the numbers that an array consists of, where planes of their bytes make sense, else 1."""
     size = 1
-    if dtype.kind in "biufmMcU" or _is_extension(dtype):
+    if dtype.kind in "biufmMcU" or is_extension(dtype):
         size = {"c": dtype.itemsize // 2, "U": 4}.get(dtype.kind, dtype.itemsize)
     return size if size in (2, 4, 8) else 1
 
 
-def _is_extension(dtype: np.dtype[Any]) -> bool:
+def is_extension(dtype: np.dtype[Any]) -> bool:
     """Whether this is a number type that another package registered, as ml_dtypes does."""
     return dtype.isbuiltin == 2
 
 
 def _npy_header(a: NDArray[Any]) -> bytes:
     fortran = a.flags.f_contiguous and not a.flags.c_contiguous
-    descr = a.dtype.name if _is_extension(a.dtype) else np.lib.format.dtype_to_descr(a.dtype)
+    descr = a.dtype.name if is_extension(a.dtype) else np.lib.format.dtype_to_descr(a.dtype)
     fields = {"descr": descr, "fortran_order": fortran, "shape": a.shape}
     text = repr(fields)
     try:

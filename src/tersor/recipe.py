@@ -131,8 +131,8 @@ class Recipe:
     Parameters
     ----------
     weights : TensorRecipe
-        For the weights of linear and convolutional layers. Its sparsity is that of each, or with training that
-        of all together, so that those with weights to spare give more; that of a rule is the layer's own.
+        For the weights of linear and convolutional layers. Its sparsity is that of each, or with training
+        that of all together, so that those with weights to spare give more; that of a rule is its own.
     embeddings : TensorRecipe
         For embedding tables.
     rules : mapping of str to TensorRecipe

@@ -300,6 +300,21 @@ def test_inspect_frames(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{len(DATA) + 1000:,} bytes in {report['file_bytes']:,}" in capsys.readouterr().out
 
 
+def test_inspect_sparse(capsys: pytest.CaptureFixture[str]) -> None:
+    pruned = np.where(RNG.random((300, 400)) < 0.1, RNG.normal(size=(300, 400)), 0).astype("f4")
+    Path("pruned.tsr").write_bytes(tersor.compress_array(pruned))
+    assert main(["inspect", "pruned.tsr", "--json"]) == 0
+    frame = json.loads(capsys.readouterr().out)["frames"][0]
+    assert [name for name in frame["filters"] if name.startswith("sparse ")]
+    assert sum(frame["planes"].values()) == 1 + 5  # the header's, and of four bytes and the positions
+    tersor.checkpoint.save_file({"w": pruned, "b": pruned + 1}, "pruned.safetensors")
+    assert main(["inspect", "pruned.safetensors", "--json"]) == 0
+    methods = {t["name"]: t["methods"] for t in json.loads(capsys.readouterr().out)["tensors"]}
+    assert methods["w"].startswith("positions by gaps, ")
+    assert len(methods["w"].split(", ")) == 5
+    assert "positions" not in methods["b"]
+
+
 def test_inspect_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", model_file()]) == 0
     assert main(["inspect", "model.tsr.safetensors", "--json"]) == 0

@@ -63,7 +63,8 @@ def valid() -> dict[str, tuple[bytes, bytes]]:
             files[f"typesize{typesize}_filter{filter}"] = (packed, numbers)
     for typesize, one_in, filter in ((2, 3, 1), (4, 12, 3), (8, 40, 5)):
         rng = random.Random(typesize)
-        elements = (i * 2654435761 if rng.randrange(one_in) == 0 else 0 for i in range(2000))
+        zeros = (0, 0, 0, 2 ** (8 * typesize - 1))
+        elements = (i * 2654435761 if rng.randrange(one_in) == 0 else zeros[i % 4] for i in range(2000))
         pruned = b"".join((e % 2 ** (8 * typesize)).to_bytes(typesize, "little") for e in elements) + b"!"
         packed = reference.compress(pruned, typesize, filter + reference.planes.SPARSE)
         files[f"sparse_typesize{typesize}"] = (packed, pruned)
@@ -131,7 +132,7 @@ def invalid() -> dict[str, bytes]:
         "lzw_code": lzw(lzw_codes[:3] + b"\xff" + lzw_codes[4:]),
         "lzw_first": lzw(b"\0\1" + lzw_codes[2:]),
         "depth": frame(1, 0, plane(6, b"\1ab\6" * 5 + b"\0\0"), xxh3_64_intdigest(b"a", 0)),
-        "positions": sparse(b"\1\0\2"),
+        "positions": sparse(b"\1\0\3"),
         # Two gaps, of which the second ends behind the plane.
         "gaps": frame(9, 0, plane(8, b"a\x0f\2\0\0\0\2\0\0\0\3\5bc"), xxh3_64_intdigest(b"aaabaaaaa", 0)),
     }

@@ -231,6 +231,62 @@ def test_sizes_written_into_the_program_block_removal() -> None:
         DynamicPruner(Fixed(16), 0.5, structure="channel", example_input=x, end=5)
 
 
+class Odd(nn.Module):
+    """Functions that look as if they kept channels apart, on an axis where they do not."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 8)
+        self.last = last
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.last(self.fc(x))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("last", "shape"),
+    [
+        (nn.Sequential(nn.MaxPool1d(2), nn.Linear(4, 2)), (3, 6)),
+        (nn.Sequential(nn.MaxPool1d(2), nn.Linear(4, 2)), (3, 8, 6)),
+        (nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 2)), (3, 8, 6)),
+        (nn.Sequential(nn.PReLU(8), nn.Linear(8, 2)), (3, 8, 6)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (3, 8, 6)),
+        (nn.Sequential(nn.Softmax(-1), nn.Linear(8, 2)), (3, 6)),
+        (nn.Sequential(nn.GroupNorm(2, 8), nn.Linear(8, 2)), (3, 6)),
+    ],
+    ids=str,
+)
+def test_functions_that_mix_channels_keep_them(last: nn.Module, shape: tuple[int, ...]) -> None:
+    assert Channels(Odd(last), torch.randn(shape)).n == 0
+
+
+def test_layer_that_also_reads_something_else_keeps_its_inputs() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.twice, self.out = nn.Linear(4, 4), nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.out(self.twice(x) + self.twice(self.first(x)))
+            return result
+
+    assert list(Channels(Twice(), torch.randn(2, 4)).sets) == ["twice"]
+
+
+def test_images_without_a_batch() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    x = torch.randn(3, 8, 8)
+    channels = Channels(model, x)
+    assert channels.n == 8
+    keep = torch.arange(8) != 3
+    with torch.no_grad():
+        model[2].weight[:, 3] = 0
+    expected = model(x)
+    channels.shrink_(keep)
+    assert torch.allclose(model(x), expected, atol=1e-6)
+
+
 def test_untraceable_network_is_reported() -> None:
     class Branches(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

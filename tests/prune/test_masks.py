@@ -117,11 +117,13 @@ def test_ties_are_shared_out_over_pieces() -> None:
         lambda n, rng: np.where(np.arange(n) % (n // 100) < 16, 1e9, 1e-9 * rng.random(n)),
         lambda n, rng: rng.standard_normal(n) * 10.0 ** rng.integers(-30, 30, n),
         lambda n, rng: 1 + rng.random(n) * 1e-6,
+        lambda n, rng: np.where(rng.random(n) < 0.9, 0, rng.standard_normal(n)),
+        lambda n, rng: np.where(np.arange(n) < 0.9 * n, 0.0, 1.0 + np.arange(n)),
         lambda n, rng: np.where(rng.random(n) < 0.5, np.inf, -np.inf),
     ],
 )
 def test_samples_that_deceive_do_not_matter(make: Any) -> None:
-    """Sorted, periodic, in runs, all within one bin: whatever the sample says, the result is exact."""
+    """Sorted, periodic, in runs, all within one bin, pruned before: the result is always exact."""
     rng = np.random.default_rng(0)
     for n in (40_000, 300_000):
         x = make(n, rng).astype(np.float32)

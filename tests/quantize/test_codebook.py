@@ -135,6 +135,32 @@ def test_equal_levels_give_the_first(cpu_path: str) -> None:
     assert codebook_with(x, levels).integers().tolist() == [0, 0, 1, 1, 1, 1, 1, 4, 4, 4]
 
 
+@pytest.mark.parametrize("levels", [7, 40])
+def test_indices_are_written_to_out(levels: int) -> None:
+    x = RNG.normal(size=(9, 31)).astype(F32)
+    out = np.zeros((9, 16 if levels <= 16 else 31), np.uint8)
+    c = codebook(x, levels=levels, out=out)
+    assert np.shares_memory(c.indices, out)
+    np.testing.assert_array_equal(codebook(x, levels=levels).indices, out)
+    again = codebook_with(x, c.codebook, measure=False, out=np.zeros_like(out))
+    np.testing.assert_array_equal(again.indices, out)
+    assert again.mse is None
+    for wrong in (np.zeros((9, 15), np.uint8), np.zeros(out.shape, np.int8), x):
+        with pytest.raises(ValueError, match="out must"):
+            codebook(x, levels=levels, out=wrong)
+
+
+@pytest.mark.parametrize("at", [0, 2047, 2048, 5000, (1 << 20) + 7])
+def test_given_levels_find_what_is_not_finite(cpu_path: str, at: int) -> None:
+    x = np.zeros(at + 10, F32)
+    x[at] = x[at + 3] = np.inf
+    levels = np.array([-1, 0, 1], F32)
+    with pytest.raises(ValueError, match=rf"at \[{at}\]"):
+        codebook_with(x, levels)
+    assert codebook_with(x, levels, nan="zero").integers()[at] == 1
+    assert codebook_with(x, levels, nan="keep").integers()[at] == 2
+
+
 # ---- The way back -----------------------------------------------------------------------------------
 
 

@@ -155,7 +155,7 @@ def test_mse_is_near_the_best_of_many_ranges(symmetric: bool, bits: int) -> None
         scale, zero = observer.qparams()
         q = quantize.quantize_with(x, scale, zero, bits=bits)
         others.append(float(np.square(q.dequantize() - x).mean()))
-    assert least <= 1.02 * min(others)
+    assert least <= 1.03 * min(others)
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])

@@ -338,3 +338,46 @@ def test_quotients_at_and_next_to_halves_are_rounded_exactly(cpu_path: str, dime
         _native.affine_quantize(bytes_of(x), _native.FLOAT32, *channels, scales, None, 8, bytes_of(out), n)
         exact = [round(Fraction(float(v)) / Fraction(float(scale))) for v in x]
         assert out.tolist() == [min(max(q, -127), 127) for q in exact]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_float_of_16_bits_is_read(cpu_path: str, dtype: str) -> None:
+    x = np.arange(2**16, dtype=np.uint16).view(DTYPES[dtype])
+    low, high, _ = found_range(x, x.size, 1)
+    wide = x.astype(np.float32)
+    is_finite = np.isfinite(wide)
+    assert np.array_equal(low[is_finite], wide[is_finite])
+    assert np.array_equal(low[is_finite], high[is_finite])
+    assert (low[~is_finite] == np.inf).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_floats_of_16_bits_are_rounded(cpu_path: str, dtype: str) -> None:
+    """All float32 of one sign with some of their lowest bits zero, and their neighbours."""
+    patterns = np.arange(0x00800000, 0x7F800000, 0x800, dtype=np.uint32)[:, None] + np.uint32([0, 1, 0x7FF])
+    scale = patterns.ravel().view(np.float32)[::5].copy()
+    ones = np.ones(scale.size, np.int8)
+    out = np.empty(scale.size, DTYPES[dtype])
+    _native.affine_dequantize(
+        bytes_of(ones), scale.size, 1, scale, None, 8, scale.size, bytes_of(out), FLOAT_TYPES[dtype]
+    )
+    with np.errstate(over="ignore"):
+        assert np.array_equal(out, scale.astype(DTYPES[dtype]))
+
+
+def test_large_output_goes_past_the_cache_alike(cpu_path: str) -> None:
+    """Above and below the size from which stores are of another kind, at any alignment."""
+    integers = np.random.default_rng(0).integers(-127, 128, (1 << 20) + 100, dtype=np.int8)
+    scale = np.array([0.03], np.float32)
+    memory = np.empty(integers.size + 16, np.float32)
+    for n in (100, (1 << 20) - 1, (1 << 20) + 100):
+        expected = integers[:n].astype(np.float32) * scale
+        for shift in (0, 1, 15):
+            out = memory[shift : shift + n]
+            memory[:] = np.nan
+            _native.affine_dequantize(
+                bytes_of(integers[:n]), 1, n, scale, None, 8, n, bytes_of(out), _native.FLOAT32
+            )
+            assert np.array_equal(out, expected)
+            assert np.isnan(memory[:shift]).all()
+            assert np.isnan(memory[shift + n :]).all()

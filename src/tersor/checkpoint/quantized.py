@@ -73,6 +73,11 @@ class Quantization(NamedTuple):
         return fields
 
 
+def is_quantized(array: Any) -> bool:
+    """Tell whether an array has a kind."""
+    return isinstance(array, tuple(KINDS.values()))
+
+
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Have errors in a tensor's parts name it."""

@@ -29,7 +29,7 @@ from .header import (
     read_header,
     short_record,
 )
-from .quantized import KINDS, PARTS_MAX, Quantization
+from .quantized import PARTS_MAX, Quantization, is_quantized
 from .quantized import contents as quantized_contents
 
 Path = str | os.PathLike[str]
@@ -206,8 +206,9 @@ def save_file(
     arrays: dict[str, Any] = {}
     quantized: dict[str, Quantization] = {}
     float_shapes: dict[str, tuple[int, ...]] = {}
-    for name, array in tensors.items():
-        if any(isinstance(array, kind) for kind in KINDS.values()):
+    for name, given in tensors.items():
+        array: Any = given
+        if is_quantized(array):
             arrays[name] = array
             shape = tuple((shapes or {}).get(name, array.shape))
             if math.prod(shape) != math.prod(array.shape):

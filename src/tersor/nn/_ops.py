@@ -5,6 +5,7 @@ Weights are matrices: a row of integers, or of indices into a codebook, for each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,15 @@ _library.define(
     "decode_linear(Tensor x, Tensor indices, Tensor codebook, Tensor? scale, Tensor? bias, int n_in,"
     " int? axis, int? group_size) -> Tensor"
 )
+_library.define(
+    "integer_linear(Tensor x, Tensor input_scale, Tensor? input_zero_point, int input_bits, Tensor values,"
+    " Tensor scale, Tensor? bias) -> Tensor"
+)
+
+
+def grid_ends(zero_point: Tensor | None, bits: int) -> tuple[int, int]:
+    """Tell the least and the greatest integer."""
+    return (0, 2**bits - 1) if zero_point is not None else (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1)
 
 
 # ---- Floats again ---------------------------------------------------------------------------------
@@ -100,12 +110,12 @@ def _linear(
 ) -> Tensor:
     rows = _rows(x, n_in)
     n_out, stored_bits = values.shape[0], 8 if bits > 4 else 4
-    whole = group_size is None or group_size >= n_in
-    fits = x.dtype != torch.float64 and (whole or group_size % _native.LINEAR_GROUP == 0)  # type: ignore[operator]
+    group = group_size or n_in
+    fits = x.dtype != torch.float64 and (group >= n_in or group % _native.LINEAR_GROUP == 0)
     if fits and rows.numel() and len(rows) <= _ROWS_MAX[stored_bits]:
-        y = _multiply(
-            rows, values, _per_row(scale, n_out), _per_row(zero_point, n_out), stored_bits, group_size
-        )
+        parameters = _per_row(scale, n_out), _per_row(zero_point, n_out)
+        product = _native.LinearProduct(rows.numpy(), _bytes(values), *parameters, stored_bits, group)
+        y = _multiply(product, len(rows), n_out, n_in)
     else:
 
         def tile(part: slice) -> QuantizedArray:
@@ -142,6 +152,30 @@ def _decode_linear(
     return _finish(_by_tiles(_rows(x, n_in), n_out, tile), x, bias)
 
 
+def _integer_linear(
+    x: Tensor,
+    input_scale: Tensor,
+    input_zero_point: Tensor | None,
+    input_bits: int,
+    values: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+) -> Tensor:
+    """Multiply signed integers of a scale for each output with activations that become integers too."""
+    rows = _rows(x, values.shape[1])
+    least, most = grid_ends(input_zero_point, input_bits)
+    # Integers from 0 to 255 are moved to fit into a signed byte.
+    zero, moved = (0, 0) if input_zero_point is None else (int(input_zero_point), 128)
+    integers = rows.div(input_scale).round_().clamp_(least - zero, most - zero).add_(zero - moved)
+    # Moving them adds a multiple of each row's sum of weights, which a row of ones tells.
+    ones = torch.ones(1 if moved else 0, rows.shape[1], dtype=torch.int8)
+    sums = torch._int_mm(torch.cat([integers.to(torch.int8), ones]), values.T)
+    if moved:
+        sums = sums[:-1] - sums[-1:] * (zero - moved)
+    y = sums.to(rows.dtype).mul_(scale * input_scale)
+    return _finish(y.masked_fill_(rows.isnan().any(1, keepdim=True), math.nan), x, bias)
+
+
 def _rows(x: Tensor, n_in: int) -> Tensor:
     """Lay out activations as rows, in the type to compute with."""
     if x.ndim == 0 or x.shape[-1] != n_in:
@@ -158,24 +192,19 @@ def _per_row(parameter: Any, n_out: int) -> Any:
     return rows.contiguous().numpy()
 
 
-def _multiply(
-    rows: Tensor, values: Tensor, scale: Any, zero_point: Any, bits: int, group_size: int | None
-) -> Tensor:
-    n_out, n_in = values.shape[0], rows.shape[1]
-    y = torch.empty(len(rows), n_out)
-    product = _native.LinearProduct(
-        rows.numpy(), values.view(torch.uint8).numpy(), scale, zero_point, bits, group_size or n_in
-    )
+def _bytes(values: Tensor) -> Any:
+    return values.contiguous().view(torch.uint8).numpy()
+
+
+def _multiply(product: _native.LinearProduct, n_rows: int, n_out: int, n_in: int) -> Tensor:
+    y = torch.empty(n_rows, n_out)
     out = y.numpy()
-    threads = torch.get_num_threads() if len(rows) * n_out * n_in >= _WORK else 1
-    if threads == 1:
-        product.multiply(out, 0, n_out)
-        return y
-    for _ in ordered_map(
-        lambda part: product.multiply(out, part.start, part.stop),
-        _parts(n_out, -(-n_out // threads)),
-        threads,
-    ):
+    threads = torch.get_num_threads() if n_rows * n_out * n_in >= _WORK else 1
+
+    def run(part: slice) -> None:
+        product.multiply(out, part.start, part.stop)
+
+    for _ in ordered_map(run, _parts(n_out, -(-n_out // threads)), threads):
         pass
     return y
 
@@ -211,6 +240,13 @@ def _save_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.bias = None if bias is None else bias.dtype
 
 
+def _save_integer_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, input_scale, input_zero_point, input_bits, values, scale, bias = inputs
+    _save_linear(ctx, (x, values, scale, None, bias, values.shape[1], 8, 0, None), output)
+    ctx.save_for_backward(x)
+    ctx.grid = input_scale, input_zero_point, input_bits
+
+
 def _save_decode_linear(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, indices, codebook, scale, bias, n_in, axis, group_size = inputs
     ctx.weight = indices, codebook, scale, [indices.shape[0], n_in], axis, group_size, x.dtype
@@ -231,9 +267,24 @@ def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return of_x, None, None, None, of_bias, None, None, None, None
 
 
+def _integer_linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    of_x, of_bias = _gradients(ctx, gradient, torch.ops.tersor.dequantize)
+    if of_x is not None:
+        step, zero_point, bits = ctx.grid
+        least, most = grid_ends(zero_point, bits)
+        zero = 0 if zero_point is None else zero_point.to(step.dtype)
+        ratio = ctx.saved_tensors[0] / step
+        of_x = of_x * ((ratio >= least - zero) & (ratio <= most - zero))
+    return of_x, None, None, None, None, None, of_bias
+
+
 def _decode_linear_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     of_x, of_bias = _gradients(ctx, gradient, torch.ops.tersor.decode)
     return of_x, None, None, None, of_bias, None, None, None
+
+
+def _empty_integer_product(x: Tensor, _: Any, __: Any, ___: Any, values: Tensor, *others: Any) -> Tensor:
+    return _empty_product(x, values)
 
 
 for name, kernel, fake in (
@@ -241,11 +292,14 @@ for name, kernel, fake in (
     ("decode", _decode, _empty_weight),
     ("linear", _linear, _empty_product),
     ("decode_linear", _decode_linear, _empty_product),
+    ("integer_linear", _integer_linear, _empty_integer_product),
 ):
     _library.impl(name, kernel, "CPU")
     torch.library.register_fake(f"tersor::{name}", fake, lib=_library)
 
-torch.library.register_autograd("tersor::linear", _linear_backward, setup_context=_save_linear, lib=_library)
-torch.library.register_autograd(
-    "tersor::decode_linear", _decode_linear_backward, setup_context=_save_decode_linear, lib=_library
-)
+for name, backward, save in (
+    ("linear", _linear_backward, _save_linear),
+    ("decode_linear", _decode_linear_backward, _save_decode_linear),
+    ("integer_linear", _integer_linear_backward, _save_integer_linear),
+):
+    torch.library.register_autograd(f"tersor::{name}", backward, setup_context=save, lib=_library)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from ..errors import LimitError
-from ..quantize import CodebookArray, QuantizedArray, Rates, measure_rates
+from ..quantize import CodebookArray, QuantizedArray, Rates, codebook, measure_rates
 from .compressed import CompressedModel, CurvePoint
-from .quantize import call, evaluated, hold_quantized
+from .quantize import call, evaluated, quantize_as_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,10 @@ Arrays = dict[str, "QuantizedArray | CodebookArray"]
 
 # How often a budget is halved, or corrected for what the file really takes.
 _STEPS = 8
+# What may be put on the curve after the size of the file is known that the curve is in.
+_NEXT_POINT = CurvePoint(10**12, -0.123456)
 # Bits of a layer that is tried alone: few, so that something is lost.
-_PROBE_BITS = 3
+_PROBE_BITS = 2
 
 
 class Search:
@@ -45,6 +47,10 @@ class Search:
         In place of `evaluate` tells how far outputs are from those of the model as it is.
     report : callable
         Called with a stage and the share of it that is done.
+    methods : sequence of str
+        Ways to quantize, as for `measure_rates`.
+    recipe : str
+        What is to stand in the file, in JSON.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class Search:
         evaluate: Callable[[nn.Module], float] | None,
         calibration: Iterable[Any] | None,
         report: Callable[[str, float], None],
+        methods: Sequence[str],
+        recipe: str,
     ) -> None:
         if not layers:
             raise ValueError("the model has no layer whose size a budget could change")
@@ -61,8 +69,9 @@ class Search:
         self.layers = dict(layers)
         self.evaluate = evaluate
         self.report = report
+        self.methods = methods
+        self.recipe = recipe
         self.curve: list[CurvePoint] = []
-        self.budget = 0
         self._worth: Callable[[], float] | None = None
         if evaluate is not None:
             self._worth = lambda: _worth(model, evaluate)
@@ -73,24 +82,25 @@ class Search:
 
     def within(self, max_bytes: int) -> Arrays:
         """Find the least error for a file of at most so many bytes."""
-        smallest = self._file_size(self._arrays(self.rates.smallest))
+        least = self._arrays(self.rates.smallest)
+        smallest = self.file_size(least)
         overhead = smallest - self.rates.smallest
-        self.budget = max_bytes - overhead
-        best: Arrays | None = None
+        budget = max_bytes - overhead
+        best = least if smallest <= max_bytes else None
         for _ in range(_STEPS):
-            if self.budget < self.rates.smallest:
+            if budget < self.rates.smallest:
                 break
-            arrays = self._arrays(self.budget)
-            size = self._file_size(arrays)
+            arrays = self._arrays(budget)
+            size = self.file_size(arrays)
             if size <= max_bytes:
                 best = arrays
-                if size > 0.99 * max_bytes or self.budget >= self.rates.largest:
+                if size > 0.99 * max_bytes or budget >= self.rates.largest:
                     break
-                self.budget += max((max_bytes - size) // 2, 1)
-            elif best is not None:
+                budget += max((max_bytes - size) // 2, 1)
+            elif best not in (None, least):
                 break
             else:
-                self.budget -= size - max_bytes + 16
+                budget -= size - max_bytes + 16
         if best is None:
             raise LimitError(f"max_bytes: {max_bytes} cannot be reached; the smallest file has {smallest}")
         self._note(best)
@@ -101,25 +111,26 @@ class Search:
         assert self._worth is not None
         dense = self._worth()
         low, high = math.log(self.rates.smallest), math.log(self.rates.largest)
-        best: Arrays | None = None
+        best = self._arrays(self.rates.largest)
+        score = self._note(best)
+        if score is None or dense - score > max_drop:
+            raise LimitError(f"max_drop: {max_drop} cannot be kept, even by {self.curve[-1].nbytes} bytes")
         for step in range(_STEPS):
             budget = round(math.exp((low + high) / 2))
             arrays = self._arrays(budget)
             score = self._note(arrays)
             self.report("search", (step + 1) / _STEPS)
             if score is not None and dense - score <= max_drop:
-                best, self.budget, high = arrays, budget, math.log(budget)
+                best, high = arrays, math.log(budget)
             else:
                 low = math.log(budget)
-        if best is None:
-            raise LimitError(f"max_drop: {max_drop} cannot be kept, even by {self.curve[-1].nbytes} bytes")
         return best
 
-    def again(self, before: Arrays) -> Arrays:
-        """Choose anew for weights that have been trained, for files no larger than those of `before`."""
-        size = self._file_size(before)
+    def again(self, max_bytes: int, methods: Sequence[str]) -> Arrays:
+        """Choose anew for weights that have been trained."""
+        self.methods = methods
         self.rates = self._measure()
-        return self.within(size)
+        return self.within(max_bytes)
 
     # ---- Measuring --------------------------------------------------------------------------------
 
@@ -128,7 +139,8 @@ class Search:
             name: layer.weight.detach().float().cpu().flatten(1).contiguous()
             for name, layer in self.layers.items()
         }
-        rates = measure_rates(matrices, axis=0)
+        matrices = {name: self._matrix(name) for name in self.layers}
+        rates = measure_rates(matrices, axis=0, method=self.methods)
         self.report("measure", 1.0)
         return rates
 
@@ -142,10 +154,11 @@ class Search:
             return relative
         dense = self._worth()
         drops = {}
-        for i, (name, choices) in enumerate(self.rates.curves.items()):
-            probe = next(c for c in choices if c.method == "affine" and c.bits == _PROBE_BITS)
-            with self._holding({name: probe.apply(self._matrix(name))}):
-                drops[name] = max(dense - self._worth(), 0.0), probe.error
+        for i, name in enumerate(self.layers):
+            matrix = self._matrix(name)
+            probe = codebook(matrix, levels=1 << _PROBE_BITS)
+            with self._holding({name: probe}):
+                drops[name] = max(dense - self._worth(), 0.0), (probe.mse or 0.0) * matrix.numel()
             self.report("sensitivity", (i + 1) / len(self.layers))
         # A layer that happened to lose nothing is not worth nothing.
         floor = 0.1 * sum(drop for drop, _ in drops.values()) / len(drops)
@@ -153,8 +166,10 @@ class Search:
             return relative
         return {name: max(drop, floor) / error if error > 0 else 0.0 for name, (drop, error) in drops.items()}
 
-    def _matrix(self, name: str) -> Any:
-        return self.layers[name].weight.detach().float().cpu().flatten(1).contiguous()
+    def _matrix(self, name: str) -> torch.Tensor:
+        """The weight of a layer, a row for each output."""
+        weight: torch.Tensor = self.layers[name].weight
+        return weight.detach().float().cpu().flatten(1).contiguous()
 
     def _arrays(self, budget: int) -> Arrays:
         allocation = self.rates.allocate(budget, weights=self.importance)
@@ -167,13 +182,14 @@ class Search:
         if self._worth is not None:
             with self._holding(arrays):
                 score = self._worth()
-        self.curve.append(CurvePoint(self._file_size(arrays), score))
+        shown = None if score is None else float(f"{score:.6g}")
+        self.curve.append(CurvePoint(self.file_size(arrays), shown))
         return score
 
     @contextmanager
     def _holding(self, arrays: Arrays) -> Iterator[None]:
         """Have layers compute with what arrays stand for."""
-        weights = {name: self.layers[name].weight for name in arrays}
+        weights: dict[str, torch.Tensor] = {name: self.layers[name].weight for name in arrays}
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         try:
             with torch.no_grad():
@@ -186,15 +202,13 @@ class Search:
                 for name, weight in weights.items():
                     weight.copy_(before[name])
 
-    def _file_size(self, arrays: Arrays) -> int:
+    def file_size(self, arrays: Arrays) -> int:
         """Bytes of the file with these."""
         copied = copy.deepcopy(self.model)
-        modules = dict(copied.named_modules())
-        for name, array in arrays.items():
-            hold_quantized(modules[name], array)
+        quantize_as_(copied, arrays)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.safetensors")
-            CompressedModel.of(copied, curve=self.curve).save(path)
+            CompressedModel.of(copied, recipe=self.recipe, curve=[*self.curve, _NEXT_POINT]).save(path)
             return path.stat().st_size
 
 

@@ -34,7 +34,7 @@ class CurvePoint(NamedTuple):
     score: float | None  # as `evaluate` tells; None where there was none to ask
 
 
-@dataclass
+@dataclass(repr=False)
 class CompressedModel:
     """A network whose tensors are compressed; from `compress`, or a file.
 
@@ -71,6 +71,12 @@ class CompressedModel:
     recipe: str = "{}"
     curve: list[CurvePoint] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        n = sum(isinstance(t, QuantizedArray | CodebookArray) for t in self.tensors.values())
+        return (
+            f"CompressedModel({len(self.tensors)} tensors, {n} of them quantized, {self.n_weights:,} numbers)"
+        )
+
     @classmethod
     def of(cls, model: nn.Module, **about: Any) -> CompressedModel:
         """Take what a network holds, whose quantized layers stay as they are."""
@@ -79,7 +85,7 @@ class CompressedModel:
         shared: dict[str, str] = {}
         first: dict[Any, str] = {}
         inside: set[str] = set()
-        dtype = torch.float32
+        dtype: Any = torch.float32
 
         def add(name: str, key: Any, value: Any) -> bool:
             if key in first:
@@ -179,7 +185,7 @@ class CompressedModel:
         return model
 
     def to_module(self, model: nn.Module) -> nn.Module:
-        """Fill a network of the same architecture, keeping what is quantized as integers or indices; returns it.
+        """Fill a network of the same architecture, keeping what is quantized as it is; returns it.
 
         Linear, convolutional and embedding layers become `QuantizedLinear` and the like, in place, which
         takes the less memory; what is quantized elsewhere becomes floats.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..quantize import CodebookArray, QuantizedArray
-from . import _ops as _ops  # registers the operators
+from ._ops import grid_ends  # and the operators are registered
 
 __all__ = ["QuantizedConv1d", "QuantizedConv2d", "QuantizedEmbedding", "QuantizedLayer", "QuantizedLinear"]
 
 _PARTS = ("values", "indices", "codebook", "scale", "zero_point")
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Return `x`, exactly, its gradient being multiplied by a factor."""
+    scaled = x * factor
+    return scaled - scaled.detach() + x.detach()
 
 
 def round_to_grid(
@@ -24,14 +30,10 @@ def round_to_grid(
     `step` and `zero_point` have the same shape; elements that share one are neighbours. What is within the
     grid has the gradient that comes in. The gradient of `step` is that of LSQ, times `gradient_scale`.
     """
-    least, most = (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) if zero_point is None else (0, 2**bits - 1)
-    scaled = step * gradient_scale
-    step = (scaled - scaled.detach() + step.detach()).unsqueeze(-1)  # its value is exact, its gradient scaled
-    low: float | Tensor = least
-    high: float | Tensor = most
-    if zero_point is not None:
-        low, high = least - zero_point.unsqueeze(-1).to(step), most - zero_point.unsqueeze(-1).to(step)
-    ratio = torch.clamp(x.reshape(*step.shape[:-1], -1).to(step) / step, low, high)
+    least, most = grid_ends(zero_point, bits)
+    step = scale_gradient(step, gradient_scale).unsqueeze(-1)
+    zero = torch.zeros_like(step) if zero_point is None else zero_point.unsqueeze(-1).to(step)
+    ratio = torch.clamp(x.reshape(*step.shape[:-1], -1).to(step) / step, least - zero, most - zero)
     rounded = ratio + (ratio.round() - ratio).detach()
     return (rounded * step).reshape(x.shape).to(x)
 
@@ -48,15 +50,20 @@ class QuantizedLayer(nn.Module):
     axis: int | None
     group_size: int | None
     input_bits: int | None  # of activations; None: they are not rounded
+    values: Tensor
+    indices: Tensor
+    codebook: Tensor
+    scale: Tensor | None
+    zero_point: Tensor | None
+    input_scale: Tensor
+    input_zero_point: Tensor | None
+    like: Tensor  # nothing, in the type that floats have: that of the model, whatever it is cast to
 
     def hold(self, weight: QuantizedArray | CodebookArray, parts: dict[str, Tensor]) -> None:
         """Take a quantized weight, whose arrays are given as tensors, in place of the floats."""
-        floats = self._parameters.pop("weight")
+        floats = cast(Tensor, self._parameters.pop("weight"))
         self.weight_shape = tuple(floats.shape)
-        # Has the type that floats have: that of the model, whatever it is cast to.
-        self.register_buffer(
-            "like", torch.empty(0, dtype=floats.dtype, device=floats.device), persistent=False
-        )
+        self.register_buffer("like", floats.detach().new_empty(0), persistent=False)
         self.bits = weight.bits if isinstance(weight, QuantizedArray) else None
         self.axis, self.group_size = weight.axis, weight.group_size
         for name in _PARTS:
@@ -87,7 +94,7 @@ class QuantizedLayer(nn.Module):
 
     def array(self) -> QuantizedArray | CodebookArray:
         """The quantized weight, a matrix; on the CPU it shares the layer's memory."""
-        parts = {name: part.cpu().numpy() for name, part in self.parts().items()}
+        parts: dict[str, Any] = {name: part.cpu().numpy() for name, part in self.parts().items()}
         matrix = (self.weight_shape[0], torch.Size(self.weight_shape[1:]).numel())
         cut: dict[str, Any] = {"axis": self.axis, "group_size": self.group_size, "framework": "torch"}
         if self.bits is not None:
@@ -106,22 +113,14 @@ class QuantizedLayer(nn.Module):
 
         cut = self.axis, self.group_size
         if self.bits is not None:
-            return torch.ops.tersor.dequantize(
-                choose(self.values),
-                of_rows(self.scale),
-                of_rows(self.zero_point),
-                self.bits,
-                shape,
-                *cut,
-                dtype,
-            )
+            integers = choose(self.values), of_rows(self.scale), of_rows(self.zero_point), self.bits
+            return cast(Tensor, torch.ops.tersor.dequantize(*integers, shape, *cut, dtype))
         codebook = self.codebook
         if len(codebook) > 1:  # as many as groups
             n_rows = self.weight_shape[0]
             codebook = choose(codebook.reshape(n_rows, -1, codebook.shape[1])).reshape(-1, codebook.shape[1])
-        return torch.ops.tersor.decode(
-            choose(self.indices), codebook, of_rows(self.scale), shape, *cut, dtype
-        )
+        indices = choose(self.indices), codebook, of_rows(self.scale)
+        return cast(Tensor, torch.ops.tersor.decode(*indices, shape, *cut, dtype))
 
     def _inputs(self, x: Tensor) -> Tensor:
         if self.input_bits is None:
@@ -129,12 +128,12 @@ class QuantizedLayer(nn.Module):
         return round_to_grid(x, self.input_scale, self.input_zero_point, self.input_bits)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = {name: part for name, part in self._buffers.items() if part is not None}
-        super()._apply(fn, recurse)
-        del before["like"]
-        for name, part in before.items():
-            if self._buffers[name].dtype != part.dtype:
-                self._buffers[name] = part.to(self._buffers[name].device)
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, part in self._buffers.items():
+            kept = before[name]
+            if part is not None and kept is not None and name != "like" and part.dtype != kept.dtype:
+                self._buffers[name] = kept.to(part.device)
         return self
 
     def extra_repr(self) -> str:
@@ -145,7 +144,7 @@ class QuantizedLayer(nn.Module):
         return f"{super().extra_repr()}, {how}"
 
 
-class QuantizedLinear(QuantizedLayer, nn.Linear):
+class QuantizedLinear(QuantizedLayer, nn.Linear):  # type: ignore[override]
     """A linear layer that multiplies with integers as they are.
 
     Made by `quantize_` and `convert_`. `weight` gives the floats that the integers stand for.
@@ -159,15 +158,24 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply with the weight and add the bias."""
+        return cast(Tensor, self._product(x))
+
+    def _product(self, x: Tensor) -> Any:
+        if self.input_bits is not None and self._has_signed_bytes():
+            grid = self.input_scale, self.input_zero_point, self.input_bits
+            return torch.ops.tersor.integer_linear(x, *grid, self.values, self.scale, self.bias)
         x = self._inputs(x)
+        rest = self.bias, self.in_features
         cut = self.axis, self.group_size
         if self.bits is None:
-            return torch.ops.tersor.decode_linear(
-                x, self.indices, self.codebook, self.scale, self.bias, self.in_features, *cut
-            )
-        return torch.ops.tersor.linear(
-            x, self.values, self.scale, self.zero_point, self.bias, self.in_features, self.bits, *cut
-        )
+            return torch.ops.tersor.decode_linear(x, self.indices, self.codebook, self.scale, *rest, *cut)
+        integers = self.values, self.scale, self.zero_point
+        return torch.ops.tersor.linear(x, *integers, *rest, self.bits, *cut)
+
+    def _has_signed_bytes(self) -> bool:
+        """Whether PyTorch's own product of integers takes the weights, sums fitting into 32 bits."""
+        is_bytes = self.bits is not None and self.bits > 4 and self.zero_point is None
+        return is_bytes and self.group_size is None and self.in_features <= 1 << 16
 
 
 class _QuantizedConv(QuantizedLayer):
@@ -175,19 +183,20 @@ class _QuantizedConv(QuantizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve with the weight and add the bias."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return self._conv_forward(self._inputs(x), self._floats(x.dtype), bias)
+        layer = cast(nn.Conv2d, self)  # or another
+        bias = None if layer.bias is None else layer.bias.to(x.dtype)
+        return cast(Tensor, layer._conv_forward(self._inputs(x), self._floats(x.dtype), bias))
 
 
-class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
+class QuantizedConv1d(_QuantizedConv, nn.Conv1d):  # type: ignore[override]
     """A convolution over sequences whose weight is held as integers; made by `quantize_` and `convert_`."""
 
 
-class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
+class QuantizedConv2d(_QuantizedConv, nn.Conv2d):  # type: ignore[override]
     """A convolution over images whose weight is held as integers; made by `quantize_` and `convert_`."""
 
 
-class QuantizedEmbedding(QuantizedLayer, nn.Embedding):
+class QuantizedEmbedding(QuantizedLayer, nn.Embedding):  # type: ignore[override]
     """A table of vectors held as integers; made by `quantize_` and `convert_`."""
 
     def forward(self, input: Tensor) -> Tensor:

@@ -28,13 +28,14 @@ from .quantize import (
     convert_,
     fake_quantize_,
     fake_quantize_as_,
-    hold_quantized,
     quantize_,
+    quantize_as_,
 )
 
 __all__ = ["compress"]
 
 QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding)
+_LOSSLESS = (TensorRecipe(), None)
 
 
 def compress(
@@ -59,8 +60,8 @@ def compress(
         Unchanged afterwards.
     recipe : Recipe or str, optional
         What to do, or the name of a preset: "lossless", "int8", "int4", "deep" (prune nine of ten weights,
-        share the others by k-means, train both) or "tiny". By default "int8". With a budget only its rules and
-        its training count.
+        share the others by k-means, train both) or "tiny". By default "int8". With a budget only its rules
+        and its training count.
     max_bytes : int, optional
         Largest size of the file.
     max_drop : float, optional
@@ -99,10 +100,11 @@ def compress(
     Layers of other kinds than Linear, Conv1d, Conv2d and Embedding, and weights of less than 1024 elements,
     are stored without loss.
 
-    With a budget, every weight's sizes and errors are measured for 2 to 8 bits, codebooks and even steps, by
-    their entropy, and bytes are spent where they save most (`tersor.quantize.allocate_bits`). An error
-    counts by what `evaluate` says to that layer's alone, or, without it, relative to the layer's weights. With
-    training, what this rounds to zero is pruned while the model trains, and the rest chosen again.
+    With a budget, every weight's sizes and errors are measured for 2 to 8 bits, codebooks and even steps, and
+    bytes are spent where they save most (`tersor.quantize.allocate_bits`). An error counts by what `evaluate`
+    says to that layer's alone; without it, by how far outputs for `calibration` get from what they were; and
+    without that, relative to the layer's weights. With training, what this rounds to zero is pruned while the
+    model trains, and the rest chosen again.
 
     Examples
     --------
@@ -152,10 +154,11 @@ class _Work:
         shares = {name: rule.sparsity for name, rule in rules.items() if rule.sparsity > 0}
         has_own = any(recipe.rule(f"{name}.weight") for name in shares)
         self._prune(shares, recipe.training, together=not has_own)
+        first = {layer.weight: (rules[name], layer) for name, layer in _layers(self.model).items()}
         configs = {
-            name: _config(rule, _layers(self.model)[name])
-            for name, rule in rules.items()
-            if rule.method != "lossless"
+            name: _config(*first[layer.weight])
+            for name, layer in self.model.named_modules()
+            if isinstance(layer, QUANTIZABLE) and first.get(layer.weight, _LOSSLESS)[0].method != "lossless"
         }
         if configs and self._trains(recipe.training.quantize_epochs):
             fake_quantize_(self.model, configs)
@@ -179,28 +182,35 @@ class _Work:
             for name, layer in _layers(self.model).items()
             if recipe.rule(f"{name}.weight") is None
         }
-        search = Search(self.model, rest, evaluate, self.calibration, self.report)
+        training = recipe.training
+        prunes = self._trains(training.prune_epochs + training.recover_epochs)
+        tunes = self._trains(training.quantize_epochs)
+        # Indices stay as they are while levels are trained, and with them the size; integers do not.
+        methods = ("kmeans", "steps") if tunes else ("affine", "kmeans", "steps")
+        # Of these alone, zeros are a part; they tell what to prune.
+        first = ("steps",) if prunes else methods
+        search = Search(self.model, rest, evaluate, self.calibration, self.report, first, recipe.to_json())
         if max_bytes is not None:
-            arrays = search.within(max_bytes)
+            # What is trained of the rest may take a little more.
+            limit = max_bytes if not (prunes or tunes) else int(0.99 * max_bytes)
+            arrays = search.within(limit)
         else:
             assert max_drop is not None
             arrays = search.losing(max_drop)
-        training = recipe.training
-        if self._trains(training.prune_epochs + training.recover_epochs):
+            limit = search.file_size(arrays)
+        if prunes:
             shares = {name: _share_of_zeros(array) for name, array in arrays.items()}
             pruned = {
                 name: share for name, share in shares.items() if name in dict(prunable_layers(self.model))
             }
             self._prune({name: s for name, s in pruned.items() if s > 0}, training, together=False)
-            arrays = search.again(arrays)
-        if self._trains(training.quantize_epochs):
-            for name, array in arrays.items():
-                fake_quantize_as_(rest[name], array)
+            arrays = search.again(limit, methods)
+        if tunes:
+            fake_quantize_as_(self.model, arrays)
             self._train("quantize", training.quantize_epochs, training, 0.1)
             convert_(self.model)
         else:
-            for name, array in arrays.items():
-                hold_quantized(rest[name], array)
+            quantize_as_(self.model, arrays)
         self.report("quantize", 1.0)
         return CompressedModel.of(self.model, recipe=recipe.to_json(), curve=search.curve)
 

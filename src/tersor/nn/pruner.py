@@ -409,13 +409,12 @@ class DynamicPruner:
 
     def _collect(self) -> bool:
         """Add what the gradients of this step say to the scores; false if they say nothing."""
-        needs = self._importance if self._importance != "magnitude" else "regrow='gradient'"
         if self._importance == "magnitude" and not (self._due and self._regrow == "gradient"):
             return True
         pairs = [(m, m.gradient) for m in self._masked if m.tensor.ndim > 1]
         found = [(m, g) for m, g in pairs if g is not None]
         if not found:
-            raise RuntimeError(f"{needs} needs gradients: call step() before they are cleared")
+            raise RuntimeError("no gradients to score weights by: call step() before they are cleared")
         if not all(bool(g.sum(dtype=torch.float32).isfinite()) for _, g in found):
             return False
         for masked, gradient in found:
@@ -490,23 +489,25 @@ class DynamicPruner:
         growth: list[Tensor] | None,
     ) -> list[Tensor]:
         """Mark the units to keep among those that compete."""
-        for score, keep in zip(scores, kept, strict=True):
-            if self._regrow == "surgery":
-                score.addcmul_(score.abs(), keep.to(score), value=self._margin)
-            else:
-                score.copy_(torch.where(keep, score, -math.inf))
-            flat = score.view(-1)
-            n_best = min(self._min_keep, len(flat))
-            flat[flat.argmax() if n_best == 1 else flat.topk(n_best).indices] = math.inf
         n = sum(score.numel() for score in scores)
         n_dropped = sum(int((~keep).sum()) for keep in kept)
         exchange = round(self._exchange * (1 + math.cos(math.pi * progress)) / 2 * (n - n_drop))
+        back = max(exchange, n_dropped - n_drop)  # as many as may return, or as there is room for
+        candidates = kept
         if self._regrow == "surgery":
-            # Of those that want to come back the first few, but as many as there is room for.
-            back = max(exchange, n_dropped - n_drop)
-            hidden = [torch.where(keep, -math.inf, s) for s, keep in zip(scores, kept, strict=True)]
-            for score, keep, some in zip(scores, kept, without_lowest(hidden, n - back), strict=True):
-                score.copy_(torch.where(keep | some, score, -math.inf))
+            for score, keep in zip(scores, kept, strict=True):
+                score.addcmul_(score.abs(), keep.to(score), value=self._margin)
+            if back < n_dropped:
+                hidden = [torch.where(keep, -math.inf, s) for s, keep in zip(scores, kept, strict=True)]
+                first = without_lowest(hidden, n - back)
+                candidates = [keep | some for keep, some in zip(kept, first, strict=True)]
+            else:
+                candidates = [torch.ones_like(keep) for keep in kept]
+        for score, candidate in zip(scores, candidates, strict=True):
+            score.copy_(torch.where(candidate, score, -math.inf))
+            flat = score.view(-1)
+            n_best = min(self._min_keep, len(flat))
+            flat[flat.argmax() if n_best == 1 else flat.topk(n_best).indices] = math.inf
         self._units.protect(scores)
         if self._regrow == "surgery":
             return without_lowest(scores, n_drop)

@@ -6,22 +6,33 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from ..quantize import CodebookArray, Observer, QuantizedArray, affine, codebook, quantize_with
+from ..quantize import (
+    Choice,
+    CodebookArray,
+    Observer,
+    QuantizedArray,
+    affine,
+    codebook,
+    even_steps,
+    quantize_with,
+)
 from ..quantize._layout import check_choice, checked_bits
 from ..quantize._packing import pack
+from ._ops import grid_ends
 from .linear import (
     QuantizedConv1d,
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
     round_to_grid,
+    scale_gradient,
 )
 
 __all__ = [
@@ -39,7 +50,7 @@ __all__ = [
     "quantize_",
 ]
 
-METHODS = ("affine", "kmeans", "uniform", "quantile", "nf4")
+METHODS = ("affine", "kmeans", "uniform", "quantile", "nf4", "steps")
 
 # The least scale that `tersor.quantize` makes.
 _TINY = 2.0**-126
@@ -109,8 +120,9 @@ class QuantConfig:
     ----------
     bits : int
         Of a weight, 2 to 8, or for codebooks 1 to 8; up to 4 are stored two a byte.
-    method : {"affine", "kmeans", "uniform", "quantile", "nf4"}
-        "affine": a scale times an integer. The others: indices into a codebook of ``2**bits`` levels, as
+    method : {"affine", "kmeans", "uniform", "quantile", "nf4", "steps"}
+        "affine": a scale times an integer. "steps": a codebook of multiples of `step`, as
+        `tersor.quantize.even_steps` makes it. The others: a codebook of ``2**bits`` levels, as
         `tersor.quantize.codebook` finds them.
     granularity : PerTensor, PerChannel or PerGroup, optional
         What shares a scale or codebook. By default what a channel is, but for a codebook that has no scales
@@ -121,6 +133,8 @@ class QuantConfig:
         For "affine": how scales are chosen; "mse" is better for few bits.
     scaled : bool, optional
         For codebooks: share one, and scale it for each channel or group. By default only "nf4" does.
+    step : float, optional
+        For "steps".
     activations : ActivationConfig, optional
         None: inputs stay floats.
 
@@ -136,15 +150,16 @@ class QuantConfig:
     symmetric: bool = True
     observer: str = "minmax"
     scaled: bool | None = None
+    step: float | None = None
     activations: ActivationConfig | None = None
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
-        if self.granularity is not None and not isinstance(
-            self.granularity, PerTensor | PerChannel | PerGroup
-        ):
+        if (self.step is None) != (self.method != "steps"):
+            raise ValueError("step is for method 'steps', which needs it")
+        if not isinstance(self.granularity, PerTensor | PerChannel | PerGroup | None):
             raise ValueError(
-                f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity!r}"
+                f"granularity must be PerTensor(), PerChannel() or PerGroup(n), not {self.granularity}"
             )
         if self.method == "affine":
             checked_bits(self.bits)
@@ -154,8 +169,39 @@ class QuantConfig:
         elif self.method == "nf4" and self.bits != 4:
             raise ValueError(f"bits must be 4 for method 'nf4', not {self.bits}")
 
+    @classmethod
+    def of(cls, choice: Choice, activations: ActivationConfig | None = None) -> QuantConfig | None:
+        """Make the configuration that a choice of `tersor.quantize.allocate_bits` stands for.
+
+        Its tensors must be matrices with a row for each output, as ``weight.flatten(1)`` is. None: the
+        tensor is kept.
+
+        Examples
+        --------
+        >>> model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 8))
+        >>> weights = {name: layer.weight for name, layer in model.named_children()}
+        >>> allocation = tersor.quantize.allocate_bits(weights, 2500, method="affine", axis=0)
+        >>> config = {name: QuantConfig.of(c) for name, c in allocation.choices.items()}
+        >>> _ = quantize_(model, config)
+        """
+        if choice.method == "keep":
+            return None
+        granularity: PerTensor | PerChannel | PerGroup = PerTensor()
+        if choice.group_size is not None:
+            granularity = PerGroup(choice.group_size)
+        elif choice.axis is not None:
+            granularity = PerChannel()
+        return cls(
+            choice.bits,
+            choice.method,
+            granularity,
+            scaled=choice.method == "kmeans" and granularity != PerTensor(),
+            step=choice.step if choice.method == "steps" else None,
+            activations=activations,
+        )
+
     @property
-    def cut(self) -> dict[str, int]:
+    def cut(self) -> dict[str, Any]:
         """What shares parameters in a matrix with a row for each output, as `tersor.quantize` takes it."""
         granularity = self.granularity
         if granularity is None:
@@ -175,6 +221,8 @@ Config = QuantConfig | Mapping[str, QuantConfig | None]
 class StepQuantizer(nn.Module):
     """Rounds to integers times a step, which is learned (LSQ)."""
 
+    zero_point: Tensor | None
+
     def __init__(self, scale: Tensor, zero_point: Tensor | None, bits: int) -> None:
         super().__init__()
         self.bits = bits
@@ -187,7 +235,8 @@ class StepQuantizer(nn.Module):
         q = affine(
             matrix, bits=config.bits, symmetric=config.symmetric, observer=config.observer, **config.cut
         )
-        return cls(*_tensors(q.scale, q.zero_point), config.bits)
+        scale, zero_point = _tensors(q.scale, q.zero_point)
+        return cls(scale, zero_point, config.bits)
 
     @property
     def scale(self) -> Tensor:
@@ -197,13 +246,13 @@ class StepQuantizer(nn.Module):
     def forward(self, x: Tensor, n_sharing: int | None = None) -> Tensor:
         """Round. `n_sharing` elements of a sample share a step; by default all that do."""
         n = x.numel() // max(self.step.numel(), 1) if n_sharing is None else n_sharing
-        most = 2 ** (self.bits - 1) - 1 if self.zero_point is None else 2**self.bits - 1
+        _, most = grid_ends(self.zero_point, self.bits)
         return round_to_grid(x, self.scale, self.zero_point, self.bits, 1 / math.sqrt(max(n * most, 1)))
 
     def quantized(self, matrix: Tensor, config: QuantConfig) -> QuantizedArray:
         """Make the integers that stand for what `forward` returns."""
-        zero_point = self.zero_point
-        return quantize_with(matrix, self.scale.detach(), zero_point, bits=self.bits, **config.cut)
+        zero_point = None if self.zero_point is None else self.zero_point.cpu()
+        return quantize_with(matrix, self.scale.detach().cpu(), zero_point, bits=self.bits, **config.cut)
 
     def extra_repr(self) -> str:
         """Tell the number of bits."""
@@ -213,8 +262,14 @@ class StepQuantizer(nn.Module):
 class SharedWeights(nn.Module):
     """Weights that share the levels of a codebook, which are learned: trained quantization.
 
-    The gradient of a level is the sum of those of the weights that have it. A level that is 0 stays so.
+    The gradient of a level is the sum of those of the weights that have it, by the square root of how many
+    these are on average: sums of so many grow like that, and a learning rate that suits weights suits it
+    then. A level that is 0 stays so.
     """
+
+    indices: Tensor
+    scale: Tensor | None
+    is_free: Tensor
 
     def __init__(self, weights: CodebookArray) -> None:
         super().__init__()
@@ -224,24 +279,29 @@ class SharedWeights(nn.Module):
         self.register_buffer("indices", indices)
         self.register_buffer("scale", scale)
         self.register_buffer("is_free", levels != 0)
+        # Levels that are to be multiplied by scales are larger than weights, and gradients smaller.
+        square = 1.0 if scale is None else max(float(scale.square().mean()), _TINY)
+        self.gradient_scale = 1 / (math.sqrt(max(indices.numel() / levels.numel(), 1)) * square)
 
     @classmethod
     def of_weight(cls, matrix: Tensor, config: QuantConfig) -> SharedWeights:
         """Share the levels that fit a weight; zeros of one that was pruned stay zeros."""
+        if config.step is not None:
+            return cls(even_steps(matrix, config.step))
         array = codebook(
             matrix,
             levels=2**config.bits,
             method=config.method,
             keep_zero=bool((matrix == 0).any()),
             scaled=config.scaled,
-            **cast("dict[str, Any]", config.cut),
+            **config.cut,
         )
         return cls(array)
 
     @property
     def levels(self) -> Tensor:
         """The codebook as it is used."""
-        return self.codebook * self.is_free
+        return scale_gradient(self.codebook, self.gradient_scale) * self.is_free
 
     def forward(self, weight: Tensor) -> Tensor:
         """Look up all weights; `weight` tells their shape and type alone."""
@@ -253,9 +313,10 @@ class SharedWeights(nn.Module):
 
     def quantized(self, matrix: Tensor, config: QuantConfig) -> CodebookArray:
         """Make the indices that stand for what `forward` returns."""
-        indices = self.indices.numpy()
+        indices = self.indices.cpu().numpy()
         packed = pack(indices) if self.codebook.shape[1] <= 16 else indices
-        return CodebookArray(packed, self.levels.detach(), self.scale, shape=indices.shape, **config.cut)
+        scale = None if self.scale is None else self.scale.cpu()
+        return CodebookArray(packed, self.levels.detach().cpu(), scale, shape=indices.shape, **config.cut)
 
     def extra_repr(self) -> str:
         """Tell the number of levels."""
@@ -273,6 +334,7 @@ class _FakeQuantizedLayer(nn.Module):
     """A layer that works with rounded weights, and inputs, while its floats are trained."""
 
     quant_config: QuantConfig
+    weight: Tensor
     weight_quantizer: StepQuantizer | SharedWeights
     input_quantizer: StepQuantizer | None
 
@@ -283,9 +345,8 @@ class _FakeQuantizedLayer(nn.Module):
     def _inputs(self, x: Tensor) -> Tensor:
         if self.input_quantizer is None:
             return x
-        return cast(
-            Tensor, self.input_quantizer(x, x.numel() // max(x.shape[0], 1) if x.ndim > 1 else x.numel())
-        )
+        sample = x[0] if x.ndim > 1 and len(x) else x
+        return cast(Tensor, self.input_quantizer(x, sample.numel()))
 
 
 class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
@@ -299,7 +360,8 @@ class FakeQuantizedLinear(_FakeQuantizedLayer, nn.Linear):
 class _FakeQuantizedConv(_FakeQuantizedLayer):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve with the rounded weight and add the bias."""
-        return cast(Tensor, self._conv_forward(self._inputs(input), self.rounded_weight(), self.bias))
+        layer = cast(nn.Conv2d, self)  # or another
+        return cast(Tensor, layer._conv_forward(self._inputs(input), self.rounded_weight(), layer.bias))
 
 
 class FakeQuantizedConv1d(_FakeQuantizedConv, nn.Conv1d):
@@ -405,8 +467,8 @@ def fake_quantize_(
     Notes
     -----
     Integers are rounded to with a straight-through gradient, and their steps are parameters too (LSQ). With
-    codebooks the levels are the parameters, and weights stay what they are of them; a level of 0, which a
-    pruned weight gets, stays 0. Make the optimizer afterwards, so that it knows the new parameters.
+    codebooks the levels are the parameters, and every weight keeps its level; one of 0, which pruned weights
+    get, stays 0. Make the optimizer afterwards, so that it knows the new parameters.
 
     References
     ----------
@@ -513,7 +575,7 @@ def _hold(plans: list[_Plan]) -> None:
             layer.__dict__.pop(name, None)
             layer._modules.pop(name, None)
         if isinstance(layer, _FakeQuantizedLayer):
-            layer.__class__ = next(plain for plain, fake in _FAKE.items() if type(layer) is fake)
+            layer.__class__ = next(plain for plain, fake in _FAKE.items() if type(layer) is fake)  # type: ignore[assignment]
         weight, parts = held[plan.weight_quantizer]
         held[plan.weight_quantizer] = weight, hold_quantized(layer, weight, parts)
         if plan.input_quantizer is not None:
@@ -542,19 +604,41 @@ def hold_quantized(
     return parts
 
 
-def fake_quantize_as_(layer: nn.Module, weight: QuantizedArray | CodebookArray) -> None:
-    """Make a layer compute with a quantized weight, whose scales or levels are trained, until `convert_`."""
-    quantizer: StepQuantizer | SharedWeights
-    granularity = PerTensor() if weight.axis is None else PerChannel()
-    if isinstance(weight, QuantizedArray):
-        quantizer = StepQuantizer(*_tensors(weight.scale, weight.zero_point), weight.bits)
-        config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
-    else:
-        quantizer = SharedWeights(weight)
-        config = QuantConfig((weight.levels - 1).bit_length() or 1, "kmeans", granularity=granularity)
-    if weight.group_size is not None:
-        config = replace(config, granularity=PerGroup(weight.group_size))
-    _fake_quantize(layer, config, quantizer, None)
+Arrays = Mapping[str, QuantizedArray | CodebookArray]
+
+
+def quantize_as_(model: nn.Module, weights: Arrays) -> None:
+    """Make layers hold quantized weights, by the layers' names, and those that share a weight with them."""
+    for sharing, weight in _sharing(model, weights):
+        parts = None
+        for layer in sharing:
+            parts = hold_quantized(layer, weight, parts)
+
+
+def fake_quantize_as_(model: nn.Module, weights: Arrays) -> None:
+    """Make layers compute with quantized weights, whose scales or levels are trained, until `convert_`."""
+    for sharing, weight in _sharing(model, weights):
+        quantizer: StepQuantizer | SharedWeights
+        granularity: PerTensor | PerChannel | PerGroup = PerTensor() if weight.axis is None else PerChannel()
+        if weight.group_size is not None:
+            granularity = PerGroup(weight.group_size)
+        if isinstance(weight, QuantizedArray):
+            scale, zero_point = _tensors(weight.scale, weight.zero_point)
+            quantizer = StepQuantizer(scale, zero_point, weight.bits)
+            config = QuantConfig(weight.bits, granularity=granularity, symmetric=weight.symmetric)
+        else:
+            quantizer = SharedWeights(weight)
+            config = QuantConfig(max((weight.levels - 1).bit_length(), 1), "kmeans", granularity)
+        for layer in sharing:
+            _fake_quantize(layer, config, quantizer, None)
+
+
+def _sharing(model: nn.Module, weights: Arrays) -> Iterator[tuple[list[Any], QuantizedArray | CodebookArray]]:
+    """Find all layers that have the weight of a named one."""
+    layers = [layer for layer in model.modules() if type(layer) in _FAKE]
+    named = dict(model.named_modules())
+    for name, weight in weights.items():
+        yield [layer for layer in layers if layer.weight is named[name].weight], weight
 
 
 def _fake_quantize(layer: Any, config: QuantConfig, weight: nn.Module, inputs: nn.Module | None) -> None:

@@ -10,7 +10,7 @@ of them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,26 +26,37 @@ _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONV_TRANSPOSE = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORM = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
-# Each channel of the result depends on the same channel of the argument alone.
-_CHANNELWISE_MODULES = (
+# Each channel of the result depends on the same channel of the argument alone: of any axis, ...
+_ELEMENTWISE_MODULES = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Dropout),
+)
+_ELEMENTWISE_NAMES = {
+    *("relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"),
+    *("hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "logsigmoid", "dropout"),
+    *("abs", "neg", "square", "sqrt", "exp", "clamp", "contiguous", "clone", "float", "half", "to"),
+}
+# ... or of the second axis.
+_SPATIAL_MODULES = (
+    *(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
     *(nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d),
 )
-_CHANNELWISE_NAMES = {
-    *("relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish"),
-    *("hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "logsigmoid", "dropout", "dropout2d"),
+_SPATIAL_NAMES = {
+    *("dropout1d", "dropout2d", "dropout3d", "interpolate"),
     *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
-    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate"),
-    *("abs", "neg", "square", "sqrt", "exp", "clamp", "contiguous", "clone", "float", "half", "to"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
 }
-_CHANNELWISE_FUNCTIONS = {
-    f for home in (torch, F, operator) for name in _CHANNELWISE_NAMES if (f := getattr(home, name, None))
-}
+
+
+def _functions(names: set[str]) -> set[Callable[..., Any]]:
+    return {f for home in (torch, F, operator) for name in names if (f := getattr(home, name, None))}
+
+
+_ELEMENTWISE_FUNCTIONS = _functions(_ELEMENTWISE_NAMES)
+_SPATIAL_FUNCTIONS = _functions(_SPATIAL_NAMES)
 _PAIRWISE_NAMES = {"add", "add_", "sub", "sub_", "mul", "mul_", "maximum", "minimum"}
 _PAIRWISE_FUNCTIONS = {
     *(operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul),
@@ -131,6 +142,12 @@ class Channels:
         if labels is not None:
             self._stays.append(labels.of)
 
+    def _fixed(self, n: int) -> Tensor:
+        """Labels of slices that are not ours to remove, but whose places count."""
+        labels = self._new(n)
+        self._stays.append(labels)
+        return labels
+
     # ---- Trace ------------------------------------------------------------------------------
 
     def _trace(self, example_input: Any) -> None:
@@ -164,8 +181,10 @@ class Channels:
                 return self._layer(module, first, node)
             if isinstance(module, (*_NORM, nn.PReLU)):
                 return self._per_channel(module, first)
-            if isinstance(module, _CHANNELWISE_MODULES):
+            if isinstance(module, _ELEMENTWISE_MODULES):
                 return first
+            if isinstance(module, _SPATIAL_MODULES):
+                return self._spatial(node, first)
             if isinstance(module, nn.Flatten):
                 return self._reshape(node, first)
         elif node.op in ("call_function", "call_method"):
@@ -173,8 +192,10 @@ class Channels:
             method = node.op == "call_method"
             if (method and name in _QUESTIONS) or node.target is getattr:
                 return None
-            if (method and name in _CHANNELWISE_NAMES) or node.target in _CHANNELWISE_FUNCTIONS:
+            if (method and name in _ELEMENTWISE_NAMES) or node.target in _ELEMENTWISE_FUNCTIONS:
                 return first
+            if node.target in _SPATIAL_FUNCTIONS:
+                return self._spatial(node, first)
             if (method and name in _PAIRWISE_NAMES) or node.target in _PAIRWISE_FUNCTIONS:
                 return self._pairwise(node, labels)
             if node.target in (torch.cat, torch.concat):
@@ -193,24 +214,26 @@ class Channels:
     def _layer(self, module: Any, read: _Labels | None, node: fx.Node) -> _Labels | None:
         transposed = isinstance(module, _CONV_TRANSPOSE)
         linear = isinstance(module, nn.Linear)
-        axis = _n_axes(node) - 1 if linear else 1
+        axis = _n_axes(node) - 1 - (0 if linear else len(module.kernel_size))
         groups = 1 if linear else module.groups
+        n_read, n_made = (
+            (module.in_features, module.out_features) if linear else (module.in_channels, module.out_channels)
+        )
         if read is not None and read.axis != axis:
             self._keep(read)
             read = None
-        n_made = module.out_features if linear else module.out_channels
-        if groups > 1:
-            # Of grouped convolutions only those that keep channels apart.
-            if read is None or transposed or groups != module.in_channels:
-                self._keep(read)
-                return None
-            made = read.of.repeat_interleave(n_made // groups)
+        of = self._fixed(n_read) if read is None else read.of
+        if groups == 1:
+            made = self._makers[module] if module in self._makers else self._new(n_made)
+            self._note(module, "weight", 0 if transposed else 1, False, of)
+        elif groups == n_read and not transposed:
+            made = of.repeat_interleave(n_made // groups)
             if module in self._makers:
                 self._unite(made, self._makers[module])
         else:
-            made = self._makers[module] if module in self._makers else self._new(n_made)
-            if read is not None:
-                self._note(module, "weight", 0 if transposed else 1, False, read.of)
+            # Grouped convolutions that mix channels.
+            self._stays.append(of)
+            return None
         if module not in self._makers:
             self._note(module, "weight", 1 if transposed else 0, True, made)
             if module.bias is not None:
@@ -228,13 +251,24 @@ class Channels:
         if isinstance(parameter, nn.Parameter) and not parameter.requires_grad:
             self._stays.append(labels)
 
-    def _per_channel(self, module: nn.Module, read: _Labels | None) -> _Labels | None:
-        if read is None or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
+    def _per_channel(self, module: Any, read: _Labels | None) -> _Labels | None:
+        n = module.num_parameters if isinstance(module, nn.PReLU) else module.num_features
+        if isinstance(module, nn.PReLU) and n == 1:
             return read
+        if read is not None and read.axis != 1:
+            self._keep(read)
+            read = None
+        of = self._fixed(n) if read is None else read.of
         for name in ("weight", "bias", "running_mean", "running_var"):
             if getattr(module, name, None) is not None:
-                self._note(module, name, 0, True, read.of)
+                self._note(module, name, 0, True, of)
         return read
+
+    def _spatial(self, node: fx.Node, read: _Labels | None) -> _Labels | None:
+        if read is None or (read.axis == 1 and _n_axes(node.all_input_nodes[0]) > 2):
+            return read
+        self._keep(read)
+        return None
 
     def _pairwise(self, node: fx.Node, labels: dict[fx.Node, _Labels | None]) -> _Labels | None:
         tensors = [n for n in node.all_input_nodes if _shape(n) is not None]
@@ -262,8 +296,7 @@ class Channels:
                 self._keep(found)
                 shape = _shape(tensor)
                 assert shape is not None
-                found = _Labels(self._new(shape[axis]), axis)
-                self._keep(found)  # not ours to remove, but their places count
+                found = _Labels(self._fixed(shape[axis]), axis)
             parts.append(found.of)
         return _Labels(torch.cat(parts), axis)
 
@@ -309,7 +342,8 @@ class Channels:
         number = torch.full((len(roots),), -1)
         number[left] = torch.arange(self.n)
         number = number[roots]
-        self.axes = [Axis(m, t, a, made, number[labels]) for m, t, a, made, labels in self._readers]
+        axes = [Axis(m, t, a, made, number[labels]) for m, t, a, made, labels in self._readers]
+        self.axes = [axis for axis in axes if (axis.channels >= 0).any()]
         # Layers that have a channel in common are one set.
         self.sets: dict[str, Tensor] = {}
         home = torch.full((self.n,), -1)

@@ -220,7 +220,7 @@ def threshold(
     >>> tersor.prune.threshold(x, 0.4)
     1.0
     >>> tersor.prune.threshold([x, 10 * x], 0.5)
-    2.5
+    3.0
     """
     if by not in ("magnitude", "value"):
         raise ValueError(f'by must be "magnitude" or "value", not {by!r}')

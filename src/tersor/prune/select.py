@@ -19,15 +19,16 @@ _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000, "floa
 
 # Numbers that are handed to a worker at a time.
 _CHUNK = 1 << 20
-# A sample pays from so many numbers on; it has so many. It tells within which bounds the key most likely is.
+# A sample pays from so many numbers on. It is this part of them, within limits, and in runs.
 _SAMPLED_MIN = 1 << 15
-_SAMPLE = 1 << 15
+_SAMPLE_PART = 32
+_SAMPLE_MIN, _SAMPLE_MAX = 1 << 11, 1 << 15
 _SAMPLE_RUN = 16
 # Standard deviations on either side, and keys: numbers that lie side by side are more alike than others.
 _DEVIATIONS = 5
 _MARGIN = 32
 # Room for keys: a part of the numbers, and at least so many.
-_KEPT_PART = 16
+_KEPT_PART = 8
 _KEPT_MIN = 1 << 14
 
 
@@ -182,8 +183,9 @@ def find_rank(arrays: Sequence[NDArray[Any]], order: Order, rank: int, threads: 
 def _likely_bounds(arrays: Sequence[NDArray[Any]], order: Order, rank: int, n: int) -> tuple[int, int]:
     """Keys between which the one of a rank is, unless a sample deceives."""
     sample = []
+    size = min(max(n // _SAMPLE_PART, _SAMPLE_MIN), _SAMPLE_MAX)
     for array in arrays:
-        share = round(array.size / n * _SAMPLE / _SAMPLE_RUN) * _SAMPLE_RUN
+        share = round(array.size / n * size / _SAMPLE_RUN) * _SAMPLE_RUN
         if 0 < share <= array.size:
             keys = np.empty(share, order.key_dtype)
             _native.prune_sample(order.native, bytes_of(array), bytes_of(keys))
@@ -203,7 +205,8 @@ def _likely_bounds(arrays: Sequence[NDArray[Any]], order: Order, rank: int, n: i
         lo = min(int(joined[first]), hi)
     if last < joined.size:
         hi = min(int(joined[last]), hi)
-    return lo, hi
+    # Of what was pruned before, most are zeros: they are below, and not many keys that are alike.
+    return (max(lo, 1) if hi > 0 else 0), hi
 
 
 def _narrow(

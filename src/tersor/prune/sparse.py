@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _native
-from ..arrays import as_numpy, compress_array, decompress_array, in_kind_of, open_array
+from ..arrays import as_numpy, compress_array, decompress_array, in_kind_of, is_extension, open_array
 from ..errors import LimitError
 from ..frame import Block
 from ..parallel import ordered_map
@@ -32,8 +32,8 @@ __all__ = ["CSR", "decode", "encode", "from_dense", "to_csr"]
 class CSR(NamedTuple):
     """A matrix by its rows: compressed sparse rows, as SciPy and torch have them.
 
-    ``values[indptr[i]:indptr[i + 1]]`` are the elements of row i that have a bit set, -0.0 included, and
-    ``indices`` their columns, in ascending order.
+    ``values[indptr[i]:indptr[i + 1]]`` are the elements of row i that are not zero, and ``indices`` their
+    columns, in ascending order.
     """
 
     indptr: NDArray[Any]
@@ -53,7 +53,7 @@ class CSR(NamedTuple):
         torch = import_module("torch")
         like = torch.empty(0)
         parts = (in_kind_of(a, like) for a in (self.indptr, self.indices, self.values))
-        return torch.sparse_csr_tensor(*parts, size=self.shape)
+        return torch.sparse_csr_tensor(*parts, size=self.shape, check_invariants=False)
 
 
 def encode(x: Any, *, threads: int | None = None) -> bytes:
@@ -74,7 +74,8 @@ def encode(x: Any, *, threads: int | None = None) -> bytes:
     Notes
     -----
     Positions are coded as gaps or as bits, whichever is smaller, and then by Huffman codes, as are the byte
-    planes of the elements that are not zero. -0.0 and NaNs keep their bits. docs/format.md, "Sparse blocks".
+    planes of the elements that are not zero. All bits are kept: zeros are told from -0.0, which pruning by
+    multiplication with a mask leaves and which takes up to a bit each. docs/format.md, "Sparse blocks".
 
     Examples
     --------
@@ -162,7 +163,8 @@ def to_csr(data: Buffer, *, max_length: int = -1, threads: int | None = None) ->
     array([3., 4.], dtype=float32)
     """
     opened = open_array(_native.byte_view(data), max_length)
-    if opened.fortran or opened.dtype.itemsize not in (1, 2, 4, 8):
+    _check_numbers(opened.dtype)
+    if opened.fortran:
         return from_dense(decompress_array(data, max_length=max_length, threads=threads))
     return _csr(_pieces(opened.rest, opened.blocks, opened.dtype, threads), opened.shape, opened.dtype)
 
@@ -173,7 +175,7 @@ def from_dense(x: Any) -> CSR:
     Parameters
     ----------
     x : array
-        NumPy array or CPU torch tensor of elements of 1, 2, 4 or 8 bytes.
+        NumPy array or CPU torch tensor of numbers.
 
     Returns
     -------
@@ -185,9 +187,13 @@ def from_dense(x: Any) -> CSR:
     array([0, 1, 2], dtype=int32)
     """
     array = np.ascontiguousarray(as_numpy(x))
-    if array.dtype.itemsize not in (1, 2, 4, 8) or array.dtype.hasobject:
-        raise TypeError(f"sparse rows need elements of 1, 2, 4 or 8 bytes, not {array.dtype}")
+    _check_numbers(array.dtype)
     return _csr(iter([array.reshape(-1)]), array.shape, array.dtype)
+
+
+def _check_numbers(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "biufc" and not is_extension(dtype):
+        raise TypeError(f"sparse rows are of numbers, not of {dtype}")
 
 
 def _pieces(
@@ -207,7 +213,7 @@ def _csr(pieces: Iterator[NDArray[Any]], shape: tuple[int, ...], dtype: np.dtype
     values: list[NDArray[Any]] = [np.empty(0, dtype)]
     start = 0
     for piece in pieces:
-        kept = np.flatnonzero(piece.view(f"u{dtype.itemsize}"))
+        kept = np.flatnonzero(piece)
         places.append(kept + start)
         values.append(piece[kept])
         start += piece.size

@@ -32,6 +32,9 @@ __all__ = ["QuantizedArray", "affine", "quantize_with"]
 # Elements whose range is taken and which are quantized before the next: they stay in the cache in between.
 ROWS_PIECE = 1 << 18
 
+# So many that the kernel writes them past the cache, where all of an array does not stay anyway.
+DEQUANTIZE_PIECE = 1 << 22
+
 
 class QuantizedArray:
     """Integers that stand for floats: ``x = scale * (q - zero_point)``.
@@ -201,7 +204,7 @@ class QuantizedArray:
                 floats.of(piece), floats.type,
             )  # fmt: skip
 
-        for _ in ordered_map(run, self._layout.pieces(packed=packed), threads):
+        for _ in ordered_map(run, self._layout.pieces(DEQUANTIZE_PIECE, packed=packed), threads):
             pass
         return from_numpy(array, framework) if out is None else out
 

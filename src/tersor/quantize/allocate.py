@@ -233,10 +233,10 @@ def measure_rates(
 
 
 def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None = None) -> CodebookArray:
-    """Quantize to multiples of a step, then move each level to the mean of its elements.
+    """Quantize to multiples of a step, then move each level but 0 to the mean of its elements.
 
     Entropy coded, this has less error than integers of a number of bits that take the same size: levels that
-    are rarely used cost little.
+    are rarely used cost little. A step as large as most elements prunes them.
 
     Parameters
     ----------
@@ -282,13 +282,13 @@ def even_steps(x: Any, step: float, *, nan: str = "raise", threads: int | None =
         levels = np.clip(np.arange(first, last + 1) * step, -greatest, greatest).astype(np.float32)
     else:
         levels = np.zeros(1, np.float32)
-    c = codebook_with(x, levels, nan=nan, threads=threads)
+    c = codebook_with(x, levels, nan=nan, measure=False, threads=threads)
     if nan == "zero" and finite.size < values.size:
         values = np.where(np.isfinite(values), values, np.float32(0))
     indices = c.integers().ravel()
     n = np.bincount(indices, minlength=levels.size)
     sums = np.bincount(indices, values, minlength=levels.size)
-    used = n > 0
+    used = (n > 0) & (levels != 0)
     levels[used] = sums[used] / n[used]
     error = _squared_error(values, levels[indices])
     return CodebookArray(
@@ -346,7 +346,9 @@ def _coded(
     if method == "affine":
         return affine(x, bits=bits, axis=axis, group_size=group_size, threads=threads)
     scaled = axis is not None or group_size is not None
-    return codebook(x, levels=1 << bits, axis=axis, group_size=group_size, scaled=scaled, threads=threads)
+    keep_zero = bool((as_numpy(x) == 0).any())  # what was pruned stays so
+    cut: dict[str, Any] = {"axis": axis, "group_size": group_size, "scaled": scaled}
+    return codebook(x, levels=1 << bits, keep_zero=keep_zero, threads=threads, **cut)
 
 
 def _steps(x: NDArray[np.float32]) -> list[float]:

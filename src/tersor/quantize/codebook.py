@@ -47,6 +47,10 @@ NF4 = np.array(
     np.float32,
 )
 
+# k-means of so many levels or fewer takes means of neighbouring values for more values than that.
+CONDENSED_LEVELS = 32
+CONDENSED_MIN = 1 << 18
+
 # One codebook for many scaled groups is fitted to at most so many of their elements, evenly picked.
 SCALED_SAMPLE = 1 << 22
 
@@ -244,7 +248,7 @@ class CodebookArray:
             if not 1 <= levels <= LEVELS_MAX or codebooks not in (1, layout.n_channels):
                 raise ValueError(f"there cannot be {codebooks} codebooks of {levels} levels")
             stored = packed_shape(shape) if levels <= PACKED_LEVELS else shape
-            arrays = {
+            arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
                 "indices": (np.dtype(np.uint8), stored),
                 "codebook": (np.dtype(np.float32), (codebooks, levels)),
                 "scale": (np.dtype(np.float32), layout.parameter_shape),
@@ -320,6 +324,7 @@ def codebook(
     keep_zero: bool = False,
     scaled: bool | None = None,
     nan: str = "raise",
+    out: Any = None,
     threads: int | None = None,
 ) -> CodebookArray:
     """Quantize an array to levels that fit it.
@@ -352,6 +357,8 @@ def codebook(
     nan : {"raise", "zero", "keep"}
         What to do about elements that are not finite, or of float64 and beyond float32. "zero": all become
         0. "keep": NaN and each infinity that occurs take up a level, and come back as they were.
+    out : array, optional
+        C-contiguous array for the result's `indices` to be written to.
     threads : int, optional
         Workers to use; all cores by default, for large arrays.
 
@@ -372,7 +379,8 @@ def codebook(
     -----
     k-means on a line: dynamic programming, which finds the best clusters, where up to 1024 values differ;
     else among 1024 bins of neighbouring values, cut to have equal shares in the error, and from there
-    Lloyd's iteration on all the values. Sorting them takes most of the time. Nothing is random.
+    Lloyd's iteration on the sorted values. Of more than 2**18 values, for up to 32 levels, those that agree
+    in 16 leading bits, or in more where many do, are first replaced by their means. Nothing is random.
 
     With `scaled`, elements are compared with the levels after the division, and k-means weighs each with
     the square of its scale, so that it is still the error of `x` that becomes least.
@@ -434,7 +442,9 @@ def codebook(
     for c, row in enumerate(rows):
         padding = [row[-1]] * (n_free - row.size)
         book[c] = [*below, *row, *padding, *above]
-    return _assign(floats, layout, book, scale, framework_of(x), threads)
+    assignment = _Assignment(layout, book, scale, out, floats.array)
+    assignment.run(floats, threads)
+    return assignment.result(framework_of(x))
 
 
 def codebook_with(
@@ -445,6 +455,8 @@ def codebook_with(
     axis: int | None = None,
     group_size: int | None = None,
     nan: str = "raise",
+    measure: bool = True,
+    out: Any = None,
     threads: int | None = None,
 ) -> CodebookArray:
     """Quantize an array to levels that are given.
@@ -455,11 +467,13 @@ def codebook_with(
         As for `codebook`.
     codebook, scale : array
         As for `CodebookArray`; a single row of levels may have one dimension. Levels must ascend.
-    axis, group_size, threads
+    axis, group_size, out, threads
         As for `codebook`.
     nan : {"raise", "zero", "keep"}
         "keep": NaN becomes the last level, and infinities the first and the last, unless levels are like
         them.
+    measure : bool
+        Find the mean squared error, which takes about half as long again.
 
     Returns
     -------
@@ -485,8 +499,11 @@ def codebook_with(
     if not (numbers[:, 1:] >= numbers[:, :-1]).all() or np.isnan(book[:, :-1]).any():
         raise ValueError("codebook must ascend")
     scales = None if scale is None else _checked_scale(scale, layout).ravel()
-    _, _, first = ranges(floats, layout, threads)
-    return _assign(floats.settled(first, nan), layout, book, scales, framework_of(x), threads)
+    assignment = _Assignment(layout, book, scales, out, floats.array, measure=measure)
+    settled = floats.settled(assignment.run(floats, threads), nan)
+    if settled is not floats:
+        assignment.run(settled, threads)
+    return assignment.result(framework_of(x))
 
 
 def _checked_weights(sample_weight: Any, method: str, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
@@ -530,13 +547,12 @@ class _Fit:
         values, weights = self._values(x, weights)
         if values.size == 0:
             return np.zeros(1, np.float32)
-        ordered = np.empty_like(values)
-        ordered_weights = None if weights is None else np.empty_like(weights)
-        _native.sort_floats(values, weights, ordered, ordered_weights)
         if self.method == "quantile":
-            return self._with_zero(_quantiles(ordered, ordered_weights, self.levels))
+            return self._with_zero(_quantiles(*_sorted(values, weights), self.levels))
+        condense = weights is None and values.size > CONDENSED_MIN and self.levels <= CONDENSED_LEVELS
+        ordered = _condensed(values) if condense else _sorted(values, weights)
         found = np.empty(self.levels, np.float32)
-        return found[: _native.kmeans(found, ordered, ordered_weights, self.keep_zero)]
+        return found[: _native.kmeans(found, *ordered, self.keep_zero)]
 
     def scaled(
         self, x: NDArray[Any], weights: NDArray[np.float32] | None, scale: NDArray[np.float32], layout: Layout
@@ -584,6 +600,21 @@ class _Fit:
         return levels
 
 
+def _sorted(
+    values: NDArray[np.float32], weights: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    ordered = np.empty_like(values)
+    ordered_weights = None if weights is None else np.empty_like(weights)
+    _native.sort_floats(values, weights, ordered, ordered_weights)
+    return ordered, ordered_weights
+
+
+def _condensed(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    means, weights = np.empty((2, _native.CONDENSED_MAX), np.float32)
+    n = _native.condense(values, means, weights)
+    return means[:n], weights[:n]
+
+
 def _even(low: float, high: float, levels: int) -> NDArray[np.float32]:
     if levels == 1:
         return np.array([low / 2 + high / 2], np.float32)
@@ -603,45 +634,63 @@ def _quantiles(
     return np.asarray(ordered[places])
 
 
-def _assign(
-    floats: Floats,
-    layout: Layout,
-    book: NDArray[np.float32],
-    scale: NDArray[np.float32] | None,
-    framework: str,
-    threads: int | None,
-) -> CodebookArray:
-    """Give each element its nearest level."""
-    packed = book.shape[1] <= PACKED_LEVELS
-    indices = np.empty(packed_shape(layout.shape) if packed else layout.shape, np.uint8)
-    data = bytes_of(indices)
-    error = 0.0
-    if layout.n:
-        kernel = _kernel(book, scale, layout)
+class _Assignment:
+    """Gives the elements of an array their nearest levels."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        book: NDArray[np.float32],
+        scale: NDArray[np.float32] | None,
+        out: Any,
+        source: NDArray[Any],
+        *,
+        measure: bool = True,
+    ) -> None:
+        self.layout = layout
+        self.book = book
+        self.scale = scale
+        self.measure = measure
+        self.error = 0.0
+        self.packed = book.shape[1] <= PACKED_LEVELS
+        shape = packed_shape(layout.shape) if self.packed else layout.shape
+        self.indices = (
+            np.empty(shape, np.uint8) if out is None else checked_out(out, shape, ("uint8",), source)
+        )
+
+    def run(self, floats: Floats, threads: int | None) -> int:
+        """Find all levels; the index of the first element that is not finite."""
+        kernel = _kernel(self.book, self.scale, self.layout)
         kernel.prepare()
+        data = bytes_of(self.indices)
 
-        def run(piece: Piece) -> float:
-            part, n_row = _rows(layout, piece, packed)
-            return kernel.assign_into(
-                floats.of(piece), floats.type, data[part], piece.elements.start, piece.n // n_row, n_row,
-                packed, True,
+        def assign(piece: Piece) -> tuple[float, int]:
+            part, n_row = _rows(self.layout, piece, self.packed)
+            start = piece.elements.start
+            error, first = kernel.assign_into(
+                floats.of(piece), floats.type, data[part], start, piece.n // n_row, n_row,
+                self.packed, self.measure,
             )  # fmt: skip
+            return error, start + first if first < piece.n else self.layout.n
 
-        error = math.fsum(ordered_map(run, layout.pieces(packed=packed), threads))
-    else:
-        indices[...] = 0
-    result = CodebookArray(
-        indices,
-        book,
-        None if scale is None else scale.reshape(layout.parameter_shape),
-        shape=layout.shape,
-        axis=layout.axis,
-        group_size=layout.group_size,
-        mse=error / max(layout.n, 1),
-        framework=framework,
-    )
-    if not math.isfinite(error):  # a difference that is beyond float32
-        x = floats.array.astype(np.float64)
-        difference = np.where(np.isfinite(x), x - result.dequantize("float64"), 0)
-        result.mse = float(np.square(difference).mean())
-    return result
+        found = list(ordered_map(assign, self.layout.pieces(packed=self.packed), threads))
+        self.error = math.fsum(error for error, _ in found)
+        if not math.isfinite(self.error):  # a difference that is beyond float32
+            x = floats.array.astype(np.float64)
+            difference = np.where(np.isfinite(x), x - self.result("numpy").dequantize("float64"), 0)
+            self.error = float(np.square(difference).sum())
+        return min((first for _, first in found), default=self.layout.n)
+
+    def result(self, framework: str) -> CodebookArray:
+        """Put the parts together."""
+        layout = self.layout
+        return CodebookArray(
+            self.indices,
+            self.book,
+            None if self.scale is None else self.scale.reshape(layout.parameter_shape),
+            shape=layout.shape,
+            axis=layout.axis,
+            group_size=layout.group_size,
+            mse=self.error / max(layout.n, 1) if self.measure else None,
+            framework=framework,
+        )

@@ -190,11 +190,12 @@ def least_error(
     low: NDArray[np.float32],
     high: NDArray[np.float32],
 ) -> Ranges:
-    """Try ranges, from the whole one on in geometric steps, then around each channel's best."""
+    """Cut off ever smaller magnitudes, in geometric steps, then try around each channel's best."""
+    greatest = _magnitude(low, high).astype(np.float64)
 
     def at(steps: NDArray[np.float64]) -> Ranges:
-        factor = np.exp2(-steps / COARSE)
-        return (low * factor).astype(np.float32), (high * factor).astype(np.float32)
+        end = (greatest * np.exp2(-steps / COARSE)).astype(np.float32)
+        return np.maximum(low, -end), np.minimum(high, end)
 
     best = np.zeros(low.shape)
     error = np.full(low.shape, np.inf)
@@ -205,14 +206,13 @@ def least_error(
         np.minimum(error, tried, out=error)
         return tried
 
-    with np.errstate(invalid="ignore"):  # of channels without elements
-        for step in range(N_COARSE):
-            if (attempt(np.full(low.shape, float(step))) >= HOPELESS * error).all():
-                break
-        center = best.copy()
-        for fine in (*range(1 - FINE, 0), *range(1, FINE)):
-            attempt(np.maximum(center + fine / FINE, 0))
-        return at(best)
+    for step in range(N_COARSE):
+        if (attempt(np.full(low.shape, float(step))) >= HOPELESS * error).all():
+            break
+    center = best.copy()
+    for fine in (*range(1 - FINE, 0), *range(1, FINE)):
+        attempt(np.maximum(center + fine / FINE, 0))
+    return at(best)
 
 
 # ---- Ranges from histograms -------------------------------------------------------------------------
@@ -318,10 +318,10 @@ class Observer:
     Parameters
     ----------
     method : {"minmax", "percentile", "mse", "histogram"}
-        "minmax": the range of all elements. "percentile": that of a percentage of them. "mse": the range,
-        shrunk towards zero, whose quantization makes the least squared error. "histogram": that whose
-        quantized histogram diverges least from the elements' own, as TensorRT calibrates. All but the
-        first work on a histogram of 4096 bins for each channel.
+        "minmax": the range of all elements. "percentile": that of a percentage of them. "mse": the range
+        without the greatest magnitudes whose quantization makes the least squared error. "histogram": that
+        whose quantized histogram diverges least from the elements' own, as TensorRT calibrates. All but
+        the first work on a histogram of 4096 bins for each channel.
     bits, symmetric, axis, percentile, nan, threads
         As for `affine`; `axis` must have the same size in all batches. Elements that are not finite are
         left out where `nan` allows them.

@@ -26,6 +26,9 @@ _PAYLOAD_EXCESS_MAX = 64
 _PLANE_HEADER_SIZE = 4
 _ENTRY_SIZE = 6
 
+# What an element of a sparse block is: all bits zero, any other, or only the highest bit set.
+_ZERO, _KEPT, _MINUS_ZERO = range(3)
+
 # Content of a full block for each type size, as our encoder chooses it.
 _BLOCK_SIZES = {1: 256 << 10, 2: 512 << 10, 4: 512 << 10, 8: 1 << 20}
 
@@ -91,11 +94,12 @@ def encode_block(
 def _encode_sparse(
     content: bytes, typesize: int, filter: int, codec: str
 ) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Code positions and planes of the elements that are not zero; no planes where that is no use."""
+    """Code positions and planes of the elements that are kept; no planes where that is no use."""
     n_whole = len(content) - len(content) % typesize
     elements = [content[at : at + typesize] for at in range(0, n_whole, typesize)]
-    positions = bytes(any(element) for element in elements)
-    kept = b"".join(element for element in elements if any(element))
+    zeros = {bytes(typesize): _ZERO, bytes(typesize - 1) + b"\x80": _MINUS_ZERO}
+    positions = bytes(zeros.get(element, _KEPT) for element in elements)
+    kept = b"".join(element for element in elements if element not in zeros)
     if not kept:
         return [], b""
     coded = [encode_plane(positions, codec)]
@@ -180,14 +184,14 @@ def decode_block(shape: int, payload: bytes, content_size: int) -> bytes:
         at += size
         if sparse and p == 0:
             positions = decoded.pop()
-            if set(positions) - {0, 1} or 1 not in positions:
-                raise CorruptDataError("positions are not 0 and 1, or none of them is 1")
-            n_here = positions.count(1)
+            if max(positions) > _MINUS_ZERO or _KEPT not in positions:
+                raise CorruptDataError("positions are not all 0, 1 or 2, or none of them is 1")
+            n_here = positions.count(_KEPT)
     content = planes.join(decoded, b"", typesize, filter & ~planes.SPARSE)
     if sparse:
-        kept = iter(range(0, len(content), typesize))
-        zero = bytes(typesize)
-        content = b"".join(content[(k := next(kept)) : k + typesize] if p else zero for p in positions)
+        kept = (content[k : k + typesize] for k in range(0, len(content), typesize))
+        zeros = {_ZERO: bytes(typesize), _MINUS_ZERO: bytes(typesize - 1) + b"\x80"}
+        content = b"".join(next(kept) if p == _KEPT else zeros[p] for p in positions)
     return content + payload[at:]
 
 
