@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PRESETS", "Recipe", "TensorRecipe", "Training", "compress_tensors"]
 
+# The entry in a model file's metadata that tells what was done, in JSON: version, recipe, curve, shared.
+KEY = "tersor.model"
+VERSION = 1
+
 METHODS = ("lossless", "affine", "kmeans", "uniform", "quantile", "nf4")
 
 FLOATS = ("float32", "float16", "bfloat16", "float64")
@@ -113,6 +117,11 @@ class Training:
             n = getattr(self, name)
             _check(type(n) is int and n >= 0, f"{name} must be an integer of at least 0, not {n!r}")
         _check(self.learning_rate > 0, f"learning_rate must be above 0, not {self.learning_rate!r}")
+
+    @property
+    def epochs(self) -> int:
+        """All epochs together."""
+        return self.prune_epochs + self.recover_epochs + self.quantize_epochs
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ Arrays are stored without loss, quantized arrays as their integers or indices, w
 torch is needed, except to return its tensors.
 """
 
+from .header import QUANTIZED_DTYPES
 from .reader import TensorSlice, decompress_file, inspect_file, is_compressed, load_file, safe_open
 from .writer import compress_file, save_file
 
 __all__ = [
+    "QUANTIZED_DTYPES",
     "TensorSlice",
     "compress_file",
     "decompress_file",

@@ -131,15 +131,19 @@ class safe_open:  # noqa: N801 - the name that users of safetensors know
         CorruptDataError
             If it is damaged.
         """
+        tensor, _ = self._entry(name)
+        return self._to_framework(self.get_bytes(name), tensor, tensor.shape)
+
+    def get_bytes(self, name: str) -> NDArray[np.uint8]:
+        """Read and decode the bytes of one tensor, of whatever dtype; see `get_tensor`."""
         tensor, stored = self._entry(name)
         if name in self._quantized:
-            flat = self._dequantize(tensor)
-        elif self.compressed:
-            flat = self._decode(tensor, stored, tensor.nbytes)
-        else:
-            flat = _room(tensor, tensor.nbytes)
-            self._section(stored).readinto(flat)
-        return self._to_framework(flat, tensor, tensor.shape)
+            return self._dequantize(tensor)
+        if self.compressed:
+            return self._decode(tensor, stored, tensor.nbytes)
+        flat = _room(tensor, tensor.nbytes)
+        self._section(stored).readinto(flat)
+        return flat
 
     def get_quantized(self, name: str) -> QuantizedArray | CodebookArray:
         """Read one quantized tensor as it was saved.

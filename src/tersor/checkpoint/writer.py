@@ -163,8 +163,9 @@ def save_file(
     codec: str = "auto",
     threads: int | None = None,
     progress: Progress | None = None,
-    dtype: str = "F32",
+    dtype: str | Mapping[str, str] = "F32",
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    like: Path | None = None,
 ) -> None:
     """Save arrays as a compressed model file.
 
@@ -177,11 +178,13 @@ def save_file(
     metadata : mapping of str to str, optional
     codec, threads, progress
         As for `compress_file`.
-    dtype : {"F32", "F16", "BF16"}
-        What quantized arrays are for readers that want floats.
+    dtype : {"F32", "F16", "BF16"}, or mapping of str to these
+        What quantized arrays are for readers that want floats; by its name, or of all.
     shapes : mapping of str to tuple of int, optional
         Shapes that the floats of quantized arrays have, where it is not that of the array: a convolution's
         weight may be quantized as a matrix.
+    like : str or path, optional
+        A file whose permissions the new one gets.
 
     Raises
     ------
@@ -197,8 +200,9 @@ def save_file(
     ('float32', True)
     """
     check_options(codec, 1)
-    if dtype not in QUANTIZED_DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(QUANTIZED_DTYPES)}, not {dtype!r}")
+    dtypes = dict.fromkeys(tensors, dtype) if isinstance(dtype, str) else dtype
+    for unknown in set(dtypes.values()) - set(QUANTIZED_DTYPES):
+        raise ValueError(f"dtype must be one of {', '.join(QUANTIZED_DTYPES)}, not {unknown!r}")
     arrays: dict[str, Any] = {}
     quantized: dict[str, Quantization] = {}
     float_shapes: dict[str, tuple[int, ...]] = {}
@@ -219,7 +223,7 @@ def save_file(
                 raise UnsupportedFormatError(f"tensor {name!r}: safetensors has no dtype {array.dtype}")
 
     def dtype_of(name: str) -> str:
-        return dtype if name in quantized else NAMES[arrays[name].dtype.name]
+        return dtypes.get(name, "F32") if name in quantized else NAMES[arrays[name].dtype.name]
 
     entries, end = [], 0
     # Widest elements first, as safetensors does, so that all are aligned.
@@ -238,5 +242,5 @@ def save_file(
         elif tensor.nbytes:
             yield bytes_of(arrays[tensor.name]), DTYPES[tensor.dtype].typesize
 
-    with atomic_output(path) as out:
+    with atomic_output(path, like=like) as out:
         _write(out, original, short_record(original), contents, codec, threads, progress)

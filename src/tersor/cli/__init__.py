@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         help="size in bytes of the numbers that a file of bytes consists of (default: 1)",
     )
 
+    compress.add_argument(
+        "--recipe",
+        metavar="NAME|FILE.json",
+        help="quantize a model first, with loss: lossless, int8, int4, deep, tiny, or a recipe of your own",
+    )
+
     decompress = add("decompress", "restore what compress made, or any .Z file")
     add_io(decompress)
     decompress.add_argument(
@@ -66,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     inspect = add("inspect", "show what a compressed file consists of")
     inspect.add_argument("file", metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.add_argument(
+        "--html", metavar="OUT", help="write a page with plots, of a model; - is standard output"
+    )
+    inspect.add_argument("--original", metavar="FILE", help="the model as it was before, for the page")
+    inspect.add_argument("-f", "--force", action="store_true", help="replace an existing page")
 
     add("demo", "compress an embedded model and text, check them, and compare sizes and speeds")
     bench = add("bench", "compare sizes and speeds on a file of yours")

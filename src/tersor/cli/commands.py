@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import LimitError
+from ..errors import LimitError, TersorError
 from ..file import CodedFile, TersorFile, read_blocks, read_exactly
 from ..frame import MAGIC, SPARSE
+from ..table import shown_ratio
 from .output import open_output, print_table, progress_bar, refuse_existing
 from .show import bench, demo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from ..recipe import Recipe
 
 __all__ = ["UsageError", "bench", "compress", "decompress", "demo", "inspect"]
 
@@ -75,18 +79,86 @@ def compress(arguments: argparse.Namespace) -> None:
     output = arguments.output or (
         "-" if name == "-" else stem + SUFFIX + suffix if is_model else name + (Z_SUFFIX if to_z else SUFFIX)
     )
+    if arguments.recipe and not is_model:
+        raise UsageError("--recipe is for models: files named .safetensors, compressed to the same")
+    if is_model and output == "-":
+        raise UsageError("a model is not written to standard output: its header comes last")
+    recipe = _recipe(arguments.recipe) if arguments.recipe else None
     refuse_existing(output, arguments.force)
     with progress_bar("compressing") as progress:
-        if is_model:
+        if recipe is not None:
+            _compress_by_recipe(arguments, recipe, output, progress)
+        elif is_model:
             from .. import checkpoint
 
-            if output == "-":
-                raise UsageError("a model is not written to standard output: its header comes last")
             checkpoint.compress_file(
                 name, output, codec=arguments.codec, threads=arguments.threads, progress=progress
             )
         else:
             _compress_bytes(arguments, output, progress)
+
+
+def _recipe(name: str) -> Recipe:
+    """Read a recipe, or look up that of a name."""
+    from ..recipe import Recipe
+
+    if not name.endswith(".json"):
+        with _usage():
+            return Recipe.of(name)
+    with open(name, encoding="utf-8") as file, _usage(name):
+        return Recipe.from_json(file.read())
+
+
+@contextlib.contextmanager
+def _usage(name: str = "--recipe") -> Iterator[None]:
+    """Have what is wrong with a recipe be a matter of usage."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _compress_by_recipe(
+    arguments: argparse.Namespace, recipe: Recipe, output: str, progress: Progress
+) -> None:
+    from .. import checkpoint
+    from ..recipe import KEY, VERSION, compress_tensors
+
+    name, threads = arguments.file, arguments.threads
+    tensors: dict[str, Any] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
+    with checkpoint.safe_open(name, threads=threads) as file:
+        if file.compressed:
+            raise TersorError("the file is already compressed by tersor")
+        metadata = file.metadata()
+        total = sum(tensor["nbytes"] for tensor in file.inspect())
+        done = 0
+        for key in file.keys():  # noqa: SIM118 - no mapping
+            # One at a time: of a weight, only what it is quantized to stays in memory.
+            tensor = file.get_tensor(key)
+            tensors |= compress_tensors({key: tensor}, recipe)
+            if tensors[key].shape != tensor.shape:
+                shapes[key] = tensor.shape
+            dtype = file.get_slice(key).get_dtype()
+            dtypes[key] = "F32" if dtype not in checkpoint.QUANTIZED_DTYPES else dtype
+            done += tensor.nbytes
+            if progress is not None:
+                progress(done, total)
+    about = {"version": VERSION, "recipe": json.loads(recipe.to_json())}
+    metadata[KEY] = json.dumps(about, separators=(",", ":"))
+    checkpoint.save_file(
+        tensors,
+        output,
+        metadata,
+        codec=arguments.codec,
+        threads=threads,
+        dtype=dtypes,
+        shapes=shapes,
+        like=name,
+    )
+    if recipe.training.epochs:
+        print("tersor: the recipe's training was left out: it needs tersor.nn.compress", file=sys.stderr)
 
 
 def _compress_bytes(arguments: argparse.Namespace, output: str, progress: Progress) -> None:
@@ -233,7 +305,22 @@ _FILTERS = ("none", "rotate 1", "rotate 2", "rotate 3", "rotate 4", "delta")
 def inspect(arguments: argparse.Namespace) -> None:
     """Describe a compressed file."""
     name = arguments.file
-    report = _inspect_model(name) if _is_model(name) else _inspect_z(name) or _inspect_frames(name)
+    is_model = _is_model(name)
+    if arguments.html and arguments.json:
+        raise UsageError("--html and --json exclude one another")
+    if arguments.original and not arguments.html:
+        raise UsageError("--original is for --html")
+    if arguments.html and not is_model:
+        raise UsageError("--html is for models")
+    if arguments.html:
+        _write_page(arguments)
+        return
+    if is_model:
+        from ..report import describe
+
+        report = describe(name)
+    else:
+        report = _inspect_z(name) or _inspect_frames(name)
     if arguments.json:
         json.dump(report, sys.stdout, indent=2, ensure_ascii=False)
         print()
@@ -248,23 +335,20 @@ def inspect(arguments: argparse.Namespace) -> None:
         _show_frames(report)
 
 
-def _inspect_model(name: str) -> dict[str, Any]:
-    from .. import checkpoint
+def _write_page(arguments: argparse.Namespace) -> None:
+    from ..report import html_page, weights_of
 
-    with checkpoint.safe_open(name) as file:
-        tensors, metadata, is_compressed = file.inspect(), file.metadata(), file.compressed
-    content = sum(t["nbytes"] for t in tensors)
-    size = os.path.getsize(name)
-    return {
-        "kind": "model",
-        "file": name,
-        "compressed": is_compressed,
-        "metadata": metadata,
-        "content_bytes": content,
-        "file_bytes": size,
-        "ratio": _ratio(size, content),
-        "tensors": [t | {"ratio": _ratio(t["compressed_nbytes"], t["nbytes"])} for t in tensors],
-    }
+    refuse_existing(arguments.html, arguments.force)
+    with contextlib.ExitStack() as stack:
+        original = None
+        if arguments.original:
+            try:
+                original = stack.enter_context(weights_of(arguments.original))
+            except TersorError as error:
+                raise TersorError(f"{arguments.original}: {error}") from None
+        _, page = html_page(arguments.file, original=original)
+    with open_output(arguments.html) as out:
+        out.write(page)
 
 
 def _ratio(size: int, content: int) -> float | None:
@@ -330,26 +414,11 @@ def _inspect_frames(name: str) -> dict[str, Any]:
     }
 
 
-def _shown_ratio(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.4f}"
-
-
 def _show_model(report: dict[str, Any]) -> None:
-    rows = [
-        (
-            t["name"],
-            t["dtype"],
-            " x ".join(map(str, t["shape"])) or "scalar",
-            t["methods"],
-            f"{t['nbytes']:,}",
-            f"{t['compressed_nbytes']:,}",
-            _shown_ratio(t["ratio"]),
-        )
-        for t in report["tensors"]
-    ]
-    total = ("total", "", "", "", f"{report['content_bytes']:,}", f"{report['file_bytes']:,}")
-    header = ("tensor", "dtype", "shape", "planes, highest first", "bytes", "stored", "ratio")
-    print_table(report["file"], header, [*rows, (*total, _shown_ratio(report["ratio"]))], left=4)
+    from ..report import HEADER, notes, rows
+
+    print_table(report["file"], HEADER, rows(report), left=4)
+    print(*notes(report), sep="\n", end="\n" if notes(report) else "")
 
 
 def _show_frames(report: dict[str, Any]) -> None:
@@ -365,7 +434,7 @@ def _show_frames(report: dict[str, Any]) -> None:
             shown(f["planes"]),
             f"{f['content_bytes']:,}",
             f"{f['payload_bytes']:,}",
-            _shown_ratio(_ratio(f["payload_bytes"], f["content_bytes"])),
+            shown_ratio(_ratio(f["payload_bytes"], f["content_bytes"])),
         )
         for i, f in enumerate(report["frames"], 1)
     ]
@@ -377,4 +446,4 @@ def _show_frames(report: dict[str, Any]) -> None:
 
 def _whole(report: dict[str, Any]) -> str:
     sizes = f"{report['content_bytes']:,} bytes in {report['file_bytes']:,}"
-    return f"{sizes}, ratio {_shown_ratio(report['ratio']) or '-'}"
+    return f"{sizes}, ratio {shown_ratio(report['ratio']) or '-'}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from ..atomic import atomic_output
+from ..table import plain_table, printable
 
 
 @contextlib.contextmanager
@@ -73,24 +74,17 @@ def status_line() -> Iterator[Callable[[str], None]]:
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
     """Print a table, its first `left` columns aligned left: with rich on a terminal, else as plain text."""
-    cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         with contextlib.suppress(ImportError):
             from rich.console import Console
             from rich.table import Table
+            from rich.text import Text
 
-            table = Table(title=title, title_justify="left")
+            table = Table(title=Text(printable(title)), title_justify="left")
             for i, name in enumerate(header):
                 table.add_column(name, justify="left" if i < left else "right")
-            for row in cells:
-                table.add_row(*row)
+            for row in rows:
+                table.add_row(*(Text(printable(str(cell))) for cell in row))
             Console().print(table)
             return
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    print(title)
-    for row in [list(header), *cells]:
-        aligned = [
-            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  " + "  ".join(aligned).rstrip())
-    print()
+    print(plain_table(title, header, rows, left))

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..atomic import atomic_output
 from ..errors import CorruptDataError, UnsupportedFormatError
 from ..quantize import CodebookArray, QuantizedArray
+from ..recipe import KEY, VERSION
+from ..report import describe, html_page, text
 from .linear import QuantizedLayer
 from .quantize import hold_quantized
 
 __all__ = ["CompressedModel", "CurvePoint"]
-
-KEY = "tersor.model"
-VERSION = 1
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -204,6 +206,50 @@ class CompressedModel:
         # What the quantized layers hold is there already.
         model.load_state_dict({**kept, **state})
         return model
+
+    def report(
+        self,
+        html: str | os.PathLike[str] | None = None,
+        *,
+        original: nn.Module | Mapping[str, Tensor] | None = None,
+    ) -> str:
+        """Tell what each tensor takes in a file, and how.
+
+        Parameters
+        ----------
+        html : path, optional
+            Where to write a page with plots, which needs Matplotlib. It loads nothing from elsewhere.
+        original : torch.nn.Module or mapping of str to Tensor, optional
+            The network as it was, or its state dict, for histograms of the weights before.
+
+        Returns
+        -------
+        str
+            A table, the recipe, and the sizes and scores that were tried.
+
+        Examples
+        --------
+        >>> import torch, tersor.nn
+        >>> report = tersor.nn.compress(torch.nn.Linear(64, 64), "int8").report()
+        >>> print(report.splitlines()[1])
+          tensor  dtype  shape    method            sparsity  bits  entropy   bytes  stored   ratio
+        """
+        before = original.state_dict() if isinstance(original, nn.Module) else dict(original or {})
+
+        def weights(name: str) -> Any:
+            return before[name].detach().float().cpu().numpy() if name in before else None
+
+        title = "compressed model"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.safetensors")
+            self.save(path)
+            if html is None:
+                about = describe(path)
+            else:
+                about, page = html_page(path, title=title, original=weights)
+                with atomic_output(html) as file:
+                    file.write(page)
+        return text(about | {"file": title})
 
     @property
     def n_weights(self) -> int:

@@ -362,12 +362,15 @@ def _squared_error(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     return float(np.dot(difference, difference))
 
 
-def _entropy_size(integers: NDArray[Any]) -> int:
-    """Bytes that an ideal coder of bytes needs, which knows how often each occurs."""
-    counts = np.array(_native.histogram(bytes_of(integers)), np.float64)
+def entropy_bits(data: memoryview) -> float:
+    """Bits that an ideal coder of bytes needs, which knows how often each occurs."""
+    counts = np.array(_native.histogram(data), np.float64)
     counts = counts[counts > 0]
-    bits = float((counts * np.log2(counts.sum() / counts)).sum())
-    return math.ceil(bits / 8) + CODER_OVERHEAD
+    return float((counts * np.log2(counts.sum() / counts)).sum())
+
+
+def _entropy_size(integers: NDArray[Any]) -> int:
+    return math.ceil(entropy_bits(bytes_of(integers)) / 8) + CODER_OVERHEAD
 
 
 def _compressed_size(integers: NDArray[Any]) -> int:
