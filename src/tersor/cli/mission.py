@@ -1,4 +1,4 @@
-"""``tersor demo``, the second part: a network trained, distilled, pruned, quantized, coded and loaded again."""
+"""The second part of ``tersor demo``: a network from training to a small file, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn

@@ -48,7 +48,7 @@ class Search:
     report : callable
         Called with a stage and the share of it that is done.
     methods : sequence of str
-        Ways to quantize, as for `measure_rates`.
+        Ways to quantize, as for `measure_choices`.
     recipe : str
         What is to stand in the file, in JSON.
     """
