@@ -6,7 +6,7 @@
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -Icsrc/include -Icsrc/common -Icsrc/cpu -Icsrc/huffman \
  *       -Icsrc/lzw -Icsrc/planes -Icsrc/quantize csrc/fuzz/fuzz_codebook.c \
  *       csrc/{common,cpu,huffman,lzw,planes,quantize}/[a-z]*.c -o fuzz
- *   ./fuzz -max_total_time=60
+ *   ./fuzz -max_total_time=60 csrc/fuzz/corpus/codebook
  * With any compiler and sanitizer, -DFUZZ_STANDALONE makes a program that invents arrays by itself:
  *   ./fuzz CASES [SEED]        (tests/test_sanitizers.py and tests/test_neon.py build and run this one)
  */
