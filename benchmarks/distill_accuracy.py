@@ -29,7 +29,7 @@ from networks import Data
 from tables import table
 from torch import Tensor, nn
 
-from tersor.nn.distill import DataFreeDistiller, Distiller, ImageGenerator, KDLoss, student_like
+from tersor.nn.distill import DataFreeDistiller, Distiller, ImageGenerator, ImageMixer, KDLoss, student_like
 
 CHANCE = 90.0  # percent of ten classes
 QUICK_IMAGES = 6000
@@ -177,16 +177,21 @@ def free(data: Data, seed: int, quick: bool, samples: Path | None = None) -> Row
     report("teacher", seed, row["teacher"])
     torch.manual_seed(seed + 100)
     student = student_like(teacher, 0.5).to(memory_format=torch.channels_last)
-    generator = ImageGenerator((1, 28, 28), width=32).to(memory_format=torch.channels_last)
+    # What black and white pixels are after the teacher's normalization, which belongs to the teacher.
+    limits = float(data.train_images.min()), float(data.train_images.max())
+    generator = ImageGenerator((1, 28, 28), width=32, limits=limits).to(memory_format=torch.channels_last)
     steps = QUICK_STEPS if quick else 500
     DataFreeDistiller(
         *(teacher, student, generator),
         loss=nn.functional.l1_loss,
-        adversarial=0.2,
+        one_hot=0.2,
+        activation=0.0,
+        adversarial=0.3,
         optimizer=lambda p: torch.optim.Adam(p, 5e-3),
         batch_size=128,
         student_steps=4,
         memory=8192,
+        augment=ImageMixer(limits),
         samples=samples,
         samples_every=steps,
     ).fit(steps)

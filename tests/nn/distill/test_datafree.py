@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 from tersor.nn.distill import (  # noqa: E402
     DataFreeDistiller,
     ImageGenerator,
+    ImageMixer,
     KDLoss,
     StepReport,
     save_image_grid,
@@ -345,9 +346,28 @@ def test_generated_images_have_the_scale_of_normalized_data() -> None:
     torch.testing.assert_close(images.std((0, 2, 3)), torch.ones(2).double(), rtol=0, atol=1e-2)
 
 
+def test_images_are_mixed_within_limits() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(64.0).reshape(64, 1, 1, 1).expand(64, 2, 16, 12)
+    plain = ImageMixer(contrast=0, brightness=0)(images)
+    assert plain.shape == images.shape
+    n_values = [len(image.unique()) for image in plain]
+    assert set(n_values) == {1, 2}  # of itself or a blend, or that and a rectangle
+    assert 10 < n_values.count(2) < 54
+    own = plain[:, 0, 0, 0] == images[:, 0, 0, 0]
+    assert 10 < own.sum() < 54
+    assert plain.min() >= 0
+    assert plain.max() <= 63
+    mixed = ImageMixer((5, 50))(images)
+    assert (mixed.min(), mixed.max()) == (5, 50)
+    limited = ImageGenerator((1, 8, 8), 5, 4, limits=(-0.5, 0.75))(torch.randn(16, 5))
+    assert (limited.min(), limited.max()) == (-0.5, 0.75)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: ImageMixer(contrast=-1), "must not be negative"),
         (lambda: ImageGenerator((28, 28)), "shape must be"),  # type: ignore[arg-type]
         (lambda: ImageGenerator((1, 0, 28)), "shape must be"),
         (lambda: ImageGenerator((1, 8, 8), width=0), "must be positive"),

@@ -5,7 +5,7 @@ docs/distillation.md has the sources of the losses, and results.
 
 from .datafree import DataFreeDistiller, StepReport
 from .distiller import BatchReport, Distiller, EpochReport, Hint, TeacherLoss
-from .generators import ImageGenerator, save_image_grid
+from .generators import ImageGenerator, ImageMixer, save_image_grid
 from .losses import (
     AttentionLoss,
     DecoupledKDLoss,
@@ -28,6 +28,7 @@ __all__ = [
     "FeatureLoss",
     "Hint",
     "ImageGenerator",
+    "ImageMixer",
     "KDLoss",
     "LogitsLoss",
     "MultiTeacherLoss",
