@@ -179,7 +179,7 @@ def save_file(
     codec, threads, progress
         As for `compress_file`.
     dtype : {"F32", "F16", "BF16"}, or mapping of str to these
-        What quantized arrays are for readers that want floats; by its name, or of all.
+        What quantized arrays are for readers that want floats: all of them, or each by its name.
     shapes : mapping of str to tuple of int, optional
         Shapes that the floats of quantized arrays have, where it is not that of the array: a convolution's
         weight may be quantized as a matrix.
