@@ -1,6 +1,6 @@
-"""Write the benchmark tables of the README in Markdown.
+"""Write the benchmark tables of docs/benchmarks.md in Markdown.
 
-    python benchmarks/tables.py [--quick] [--output FILE] [--update README.md]
+    python benchmarks/tables.py [--quick] [--output FILE] [--update docs/benchmarks.md]
 
 MB/s are 10**6 bytes of uncompressed data a second, on one thread. The peers of a table take turns, so
 that whatever else the machine does meets all of them, and the best of several turns counts.
@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import heapq
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import timeit
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -30,16 +28,15 @@ import numpy as np
 import peers
 from inputs import UnavailableError
 from numpy.typing import NDArray
+from pages import QUICK_BYTES, head_line, table
 from peers import Peer, to_bytes
 
 import tersor
 from tersor import _native
 from tersor.huffman import HuffmanCode
+from tersor.parallel import n_cores
 
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-LIBRARIES = ["numpy", "zstandard", "zxc-compress", "bitarray", "dahuffman", "zipnn", "torch", "imagecodecs"]
-LIBRARIES += ["ncompress", "unlzw3", "uncompresspy", "pypdf", "pdfminer.six"]
-QUICK_BYTES = 4 << 20
 OPTIMUM_BLOCK = 256 << 10
 LARGE_MODEL_COPIES = 11  # of 90.9 MB
 
@@ -108,13 +105,6 @@ def _seconds(function: Callable[[Any], Any], argument: Any) -> float:
 
 
 # ---- Markdown -----------------------------------------------------------------------------------
-
-
-def table(head: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
-    """Format a table whose first column is text and whose others are numbers."""
-    for row in [head, ["---"] + ["---:"] * (len(head) - 1), *rows]:
-        yield f"| {' | '.join(row)} |"
-    yield ""
 
 
 def results_table(results: list[Result]) -> Iterator[str]:
@@ -402,34 +392,6 @@ def memory_table(missing: set[str]) -> Iterator[str]:
 # ---- The page -----------------------------------------------------------------------------------
 
 
-def n_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def cpu_model() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def head_line() -> str:
-    """Tell where and with what the tables were made."""
-    libraries = [f"tersor {tersor.__version__} ({tersor.cpu_features()['selected']})"]
-    for library in LIBRARIES:
-        try:
-            libraries.append(f"{library} {version(library)}")
-        except PackageNotFoundError:
-            continue
-    python = f"Python {platform.python_version()}"
-    return f"{cpu_model()}, {n_cores()} cores; {python}; {', '.join(libraries)}; {date.today()}."
-
-
 def page(repetitions: int) -> Iterator[str]:
     """Make all tables, line by line."""
     missing: set[str] = set()
@@ -452,6 +414,11 @@ def page(repetitions: int) -> Iterator[str]:
     yield from array_table(repetitions, missing)
     yield from optimum_table(missing)
     yield from memory_table(missing)
+    for name in ("quantize", "codebook", "linear", "prune", "pruner"):
+        try:
+            yield from import_module(f"tables_{name}").tables(repetitions)
+        except (ImportError, UnavailableError) as reason:
+            missing.add(str(reason))
     for reason in sorted(missing):
         yield f"Left out: {reason}."
 

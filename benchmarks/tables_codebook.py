@@ -3,7 +3,7 @@
     python benchmarks/tables_codebook.py [REPETITIONS]
 
 One thread. GB/s are 10**9 bytes of float32 a second, read or written; outputs are given where the peer can
-take one. `tables.py` puts the tables into the README.
+take one. `tables.py` puts the tables into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import inputs
 import numpy as np
+from pages import table
 from threadpoolctl import threadpool_limits
 
 from tersor import quantize
@@ -145,8 +146,6 @@ def _race(work: dict[str, Work], repetitions: int) -> tuple[dict[str, float], di
 
 def tables(repetitions: int) -> Iterator[str]:
     """Race the peers in each operation, and write the tables."""
-    from tables import table  # which imports this module
-
     x = floats()
     rows = []
     for name, work in operations(x):

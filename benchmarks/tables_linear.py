@@ -17,6 +17,7 @@ from time import thread_time
 from typing import Any
 
 from inputs import UnavailableError
+from pages import table
 
 N = 4096
 ROWS = (1, 4, 16, 64)
@@ -71,8 +72,6 @@ def tables(repetitions: int) -> Iterator[str]:
         import torch
     except ImportError:
         raise UnavailableError("no products without torch: pip install torch") from None
-    from tables import table
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     work = layers(torch)

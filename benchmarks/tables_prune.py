@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import inputs
 import numpy as np
 from numpy.typing import NDArray
-from tables import QUICK_BYTES, head_line, table
+from pages import QUICK_BYTES, head_line, table
 
 from tersor import prune
 from tersor.prune import sparse

@@ -14,7 +14,7 @@ from typing import Any
 
 import networks
 import torch
-from tables import table
+from pages import table
 from torch import Tensor, nn
 from train_digits import make_network
 

@@ -3,7 +3,7 @@
     python benchmarks/tables_quantize.py [REPETITIONS]
 
 One thread. GB/s are 10**9 bytes of float32 a second, read or written; outputs are given where the peer can
-take one. `tables.py` puts the table into the README.
+take one. `tables.py` puts the table into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import inputs
 import numpy as np
+from pages import table
 
 from tersor import quantize
 
@@ -152,8 +153,6 @@ def _torch() -> Any:
 
 def tables(repetitions: int) -> Iterator[str]:
     """Race the peers in each operation, and write a table."""
-    from tables import table  # which imports this module
-
     x = floats()
     rows = []
     for name, work in operations(x):

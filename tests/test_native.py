@@ -47,7 +47,7 @@ def test_every_result_code_has_an_exception_and_a_sentence() -> None:
         error = _native.result_error(rc, 12)
         assert isinstance(error, ValueError | BufferError)
         messages.append(str(error))
-    assert len(messages) == 24
+    assert len(messages) == 25
     assert len(set(messages)) == len(messages)
     assert not any("unknown" in m for m in messages)
 
