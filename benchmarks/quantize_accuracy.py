@@ -282,7 +282,7 @@ def main() -> None:
             data = data.head(6000)
         parts.append(trained_here(data, options.seeds, epochs=2 if options.quick else 8, more=1))
     if options.only != "trained":
-        parts.append(published(16 if options.quick else 256))
+        parts.append(published(16 if options.quick else 64))
     for part in parts:
         for line in part:
             print(line, flush=True)

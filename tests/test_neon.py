@@ -108,3 +108,8 @@ def test_unusual_codes(program: Path, tmp_path: Path) -> None:
 def test_quantization_is_that_of_the_plain_path(tmp_path: Path) -> None:
     program = build("fuzz_quantize.c", tmp_path)
     assert emulate(program, "200", "1") == "200 arrays on every path, lastly on neon: no fault\n"
+
+
+def test_products_are_those_of_the_plain_path(tmp_path: Path) -> None:
+    program = build("fuzz_linear.c", tmp_path)
+    assert emulate(program, "200", "1") == "200 matrices on every path, lastly on neon: no fault\n"
