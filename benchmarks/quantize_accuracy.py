@@ -118,11 +118,14 @@ def mixed(network: nn.Module, data: Data, epochs: int, *, then: Any, method: Any
 
 INT4 = QuantConfig(4, granularity=PerChannel())
 CODEBOOK4 = QuantConfig(4, "kmeans")
+SCALED4 = QuantConfig(4, "kmeans", granularity=PerChannel(), scaled=True)
 WAYS: dict[str, Quantize] = {
     "int8 weights": partial(in_place, config=QuantConfig()),
     "int8 weights and activations": partial(in_place, config=QuantConfig(activations=ActivationConfig())),
-    "4-bit codebooks": partial(in_place, config=CODEBOOK4),
-    "4-bit codebooks, fine-tuned": partial(trained, config=CODEBOOK4),
+    "4-bit codebooks by layer": partial(in_place, config=CODEBOOK4),
+    "4-bit codebooks by layer, fine-tuned": partial(trained, config=CODEBOOK4),
+    "4-bit codebook, scaled by channel": partial(in_place, config=SCALED4),
+    "4-bit codebook, scaled by channel, fine-tuned": partial(trained, config=SCALED4),
     "int4 weights": partial(in_place, config=INT4),
     "int4 weights, fine-tuned (LSQ)": partial(trained, config=INT4),
     "2 to 8 bits, as many bytes as int4": partial(mixed, then=in_place, method=("affine", "kmeans")),
@@ -282,7 +285,7 @@ def main() -> None:
             data = data.head(6000)
         parts.append(trained_here(data, options.seeds, epochs=2 if options.quick else 8, more=1))
     if options.only != "trained":
-        parts.append(published(16 if options.quick else 256))
+        parts.append(published(16 if options.quick else 64))
     for part in parts:
         for line in part:
             print(line, flush=True)

@@ -115,3 +115,8 @@ def test_pruning(tmp_path: Path) -> None:
     """Counts, masks and what they make of arrays are what plain loops say."""
     expected = "60 arrays on every path, lastly on neon: no fault\n"
     assert emulate(build("fuzz_prune.c", tmp_path), "60", "1") == expected
+
+
+def test_products_are_those_of_the_plain_path(tmp_path: Path) -> None:
+    program = build("fuzz_linear.c", tmp_path)
+    assert emulate(program, "200", "1") == "200 matrices on every path, lastly on neon: no fault\n"

@@ -23,6 +23,7 @@ FUZZERS = {
     "fuzz_code.c": (100, "100 codes and 2400 damaged ones on every path: no fault\n"),
     "fuzz_quantize.c": (300, ": no fault\n"),
     "fuzz_codebook.c": (300, ": no fault\n"),
+    "fuzz_linear.c": (300, ": no fault\n"),
     "fuzz_lzw.c": (100, " damaged ones, each whole and in pieces: no fault\n"),
     "fuzz_prune.c": (100, ": no fault\n"),
 }
