@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "LeNet-300-100": Recipe(12, 20, 0.1, 0.05, (0.92,)),
-    "LeNet-5": Recipe(8, 8, 0.05, 0.05, (0.92, 0.99)),
+    "LeNet-5": Recipe(5, 12, 0.05, 0.05, (0.92, 0.99)),
 }
 PLOTTED = Recipe(6, 0, 0.1, 0, (0.8, 0.9, 0.95, 0.98, 0.99))
 IMPORTANCES = ("magnitude", "gradient", "movement")
