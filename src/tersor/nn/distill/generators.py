@@ -132,7 +132,8 @@ class ImageMixer:
 
         share = torch.where(draw(0, 1) < 0.5, draw(0, 1), 1)
         images = share * images + (1 - share) * others(images)
-        pasted = self._rectangles(*images.shape[2:], draw) & (draw(0, 1) < 0.5)
+        height, width = images.shape[2:]
+        pasted = self._rectangles(height, width, draw) & (draw(0, 1) < 0.5)
         images = torch.where(pasted, others(images), images)
         images = images * draw(-self.contrast, self.contrast).exp() + draw(-self.brightness, self.brightness)
         return images if self.limits is None else images.clamp(*self.limits)
