@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
 
 import tersor
 from tersor import checkpoint, quantize
@@ -69,6 +68,13 @@ def test_floats_are_what_dequantize_makes(tmp_path: Path, dtype: str) -> None:
     for name, a in checkpoint.load_file(tmp_path / "q").items():
         assert a.dtype == wanted
         assert np.array_equal(a, expected[name]), name
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_floats_as_tensors(tmp_path: Path, dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    checkpoint.save_file(QUANTIZED, tmp_path / "q", dtype=dtype)
+    expected = checkpoint.load_file(tmp_path / "q")
     for name, t in checkpoint.load_file(tmp_path / "q", framework="torch").items():
         assert np.array_equal(t.float().numpy(), expected[name].astype("f4")), name
         assert t.dtype == {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[dtype]

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
-import torch
-from torch import Tensor, nn
 
-import tersor
-from tersor import checkpoint
-from tersor.nn import CompressedModel, Recipe, TensorRecipe, Training, compress
-from tersor.quantize import CodebookArray, QuantizedArray
+torch = pytest.importorskip("torch")
+
+import safetensors.torch  # noqa: E402 - which needs torch
+from torch import Tensor, nn  # noqa: E402
+
+import tersor  # noqa: E402
+from tersor import checkpoint  # noqa: E402
+from tersor.nn import CompressedModel, Recipe, TensorRecipe, Training, compress  # noqa: E402
+from tersor.quantize import CodebookArray, QuantizedArray  # noqa: E402
 
 PRESETS = ("lossless", "int8", "int4", "deep", "tiny")
 
