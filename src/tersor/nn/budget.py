@@ -15,8 +15,9 @@ from torch import nn
 
 from ..errors import LimitError
 from ..quantize import Choice, CodebookArray, QuantizedArray, allocate_bits, codebook, measure_choices
+from ._running import call, evaluated
 from .compressed import CompressedModel, CurvePoint
-from .quantize import call, evaluated, quantize_as_
+from .quantize import quantize_as_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from .. import prune
+from ._running import call, evaluated
 from ._select import check_share, n_inputs, parse_pattern, prunable_layers, unwrap, without_lowest
 
 __all__ = ["prune_oneshot_"]
@@ -113,18 +114,12 @@ def prune_oneshot_(
         batches = list(calibration or ())
         if not batches:
             raise ValueError(f"calibration: {method!r} needs data")
-        grams = _grams(model, layers, batches, sequential, forward or _call)
+        grams = _grams(model, layers, batches, sequential, forward or call)
     with torch.no_grad():
         for name, gram in grams:
             pattern = None if structure is None else (n, m)
             _prune_layer(layers[name], gram, shares[name], pattern, method, damping, name)
     return {name: float((layer.weight == 0).double().mean()) for name, layer in layers.items()}
-
-
-def _call(model: nn.Module, batch: Any) -> object:
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
 
 
 # ---- What layers are shown ------------------------------------------------------------------------
@@ -174,13 +169,13 @@ def _grams(
     order: list[str] = []
     with (
         _hooks({name: lambda *_, name=name: order.append(name) for name in layers}, layers),
-        _evaluated(model),
+        evaluated(model),
     ):
         forward(model, batches[0])
     order = list(dict.fromkeys(order))
     for names in [[name] for name in order] if sequential else [order]:
         grams = {name: _Gram(layers[name]) for name in names}
-        with _hooks(grams, layers), _evaluated(model):
+        with _hooks(grams, layers), evaluated(model):
             for batch in batches:
                 forward(model, batch)
         for name in names:
@@ -195,19 +190,6 @@ def _hooks(hooks: Mapping[str, Callable[..., Any]], layers: Mapping[str, nn.Modu
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Run a model without gradients and without training what it trains by itself, as BatchNorm does."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 # ---- What is dropped ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ..quantize import (
 from ..quantize._layout import check_choice, checked_bits
 from ..quantize._packing import pack
 from ._ops import grid_ends
+from ._running import call, evaluated
 from .linear import (
     QuantizedConv1d,
     QuantizedConv2d,
@@ -731,22 +732,3 @@ def _calibrate(
         with plan.named():
             scale, zero_point = _tensors(*observers[plan.name].qparams())
             plan.input_quantizer = StepQuantizer(scale, zero_point, observers[plan.name].bits)
-
-
-def call(model: nn.Module, batch: Any) -> object:
-    if isinstance(batch, Mapping):
-        return model(**batch)
-    return model(*batch) if isinstance(batch, tuple | list) else model(batch)
-
-
-@contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """Run a model without gradients and without training what it trains by itself, as BatchNorm does."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
