@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from common import CODES, KINDS, block_of_code, make
-from test_sanitizers import CORE, INCLUDES, SOURCES
+from test_sanitizers import compile_core, link
 
 from tersor import _native
 
@@ -25,20 +25,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def build(fuzzer: str, folder: Path) -> Path:
-    """Make a fuzzer's own program, with UBSan, and buffers that end at pages which cannot be touched."""
-    output = folder / "fuzz"
-    command = [COMPILER, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-DFUZZ_STANDALONE"]
-    command += ["-DFUZZ_GUARDED", "-fsanitize=undefined", "-fno-sanitize-recover=all", *INCLUDES]
-    command += [str(CORE / "fuzz" / fuzzer), *SOURCES, "-o", str(output)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return output
+# UBSan, and buffers that end at pages which cannot be touched.
+FLAGS = (COMPILER, "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-DFUZZ_GUARDED")
+FLAGS += ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build("fuzz_block.c", tmp_path_factory.mktemp("neon"))
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the core's objects."""
+    folder = tmp_path_factory.mktemp("neon")
+    compile_core(FLAGS, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def program(core: Path) -> Path:
+    return link("fuzz_block.c", FLAGS, core)
 
 
 def emulate(program: Path, *arguments: str) -> str:
@@ -106,17 +108,21 @@ def test_unusual_codes(program: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fuzzer", ["fuzz_quantize.c", "fuzz_codebook.c"])
-def test_quantization_is_that_of_the_plain_path(fuzzer: str, tmp_path: Path) -> None:
-    program = build(fuzzer, tmp_path)
-    assert emulate(program, "200", "1") == "200 arrays on every path, lastly on neon: no fault\n"
+def test_quantization_is_that_of_the_plain_path(fuzzer: str, core: Path) -> None:
+    assert (
+        emulate(link(fuzzer, FLAGS, core), "200", "1")
+        == "200 arrays on every path, lastly on neon: no fault\n"
+    )
 
 
-def test_pruning(tmp_path: Path) -> None:
+def test_pruning(core: Path) -> None:
     """Counts, masks and what they make of arrays are what plain loops say."""
     expected = "60 arrays on every path, lastly on neon: no fault\n"
-    assert emulate(build("fuzz_prune.c", tmp_path), "60", "1") == expected
+    assert emulate(link("fuzz_prune.c", FLAGS, core), "60", "1") == expected
 
 
-def test_products_are_those_of_the_plain_path(tmp_path: Path) -> None:
-    program = build("fuzz_linear.c", tmp_path)
-    assert emulate(program, "200", "1") == "200 matrices on every path, lastly on neon: no fault\n"
+def test_products_are_those_of_the_plain_path(core: Path) -> None:
+    assert (
+        emulate(link("fuzz_linear.c", FLAGS, core), "200", "1")
+        == "200 matrices on every path, lastly on neon: no fault\n"
+    )

@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,10 +33,24 @@ FUZZERS = {
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sanitizers are run on Linux")
 
 
-def compile_with(flags: tuple[str, ...], *arguments: str, into: Path) -> None:
-    command = [*COMPILER, "-std=c11", "-DFUZZ_STANDALONE", *flags, *INCLUDES, *arguments]
+def compile_with(flags: Sequence[str], *arguments: str, into: Path) -> None:
+    command = [*flags, "-std=c11", "-DFUZZ_STANDALONE", *INCLUDES, *arguments]
     result = subprocess.run(command, cwd=into, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def compile_core(flags: Sequence[str], into: Path) -> None:
+    """Compile all sources to objects, several at a time; `flags` begin with the compiler."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda source: compile_with(flags, "-c", source, into=into), SOURCES))
+
+
+def link(fuzzer: str, flags: Sequence[str], folder: Path) -> Path:
+    """Make a fuzzer's own program with the objects in a folder."""
+    objects = [p.name for p in folder.glob("*.o")]
+    program = folder / Path(fuzzer).stem
+    compile_with(flags, str(CORE / "fuzz" / fuzzer), *objects, "-o", str(program), into=folder)
+    return program
 
 
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -46,8 +62,8 @@ def sanitized(
 ) -> tuple[Path, tuple[str, ...]]:
     """The core's objects, in a folder, and the flags that they were compiled with."""
     folder = tmp_path_factory.mktemp("sanitized")
-    flags = (request.param, *SANITIZE)
-    compile_with(flags, "-c", *SOURCES, into=folder)
+    flags = (*COMPILER, request.param, *SANITIZE)
+    compile_core(flags, folder)
     return folder, flags
 
 
@@ -55,11 +71,10 @@ def sanitized(
 def test_damaged_data_under_sanitizers(sanitized: tuple[Path, tuple[str, ...]], fuzzer: str) -> None:
     """Real data of every kind, bit-flipped and cut: no fault, and all ways to read it agree."""
     folder, flags = sanitized
-    objects = [p.name for p in folder.glob("*.o")]
-    compile_with(flags, str(CORE / "fuzz" / fuzzer), *objects, "-o", "fuzz", into=folder)
+    program = link(fuzzer, flags, folder)
     n_cases, last = FUZZERS[fuzzer]
     for seed in (1, 2, 3):
-        run = subprocess.run([folder / "fuzz", str(n_cases), str(seed)], capture_output=True, text=True)
+        run = subprocess.run([program, str(n_cases), str(seed)], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert run.stdout.endswith(last)
 
@@ -67,4 +82,4 @@ def test_damaged_data_under_sanitizers(sanitized: tuple[Path, tuple[str, ...]], 
 def test_core_compiles_without_warnings(tmp_path: Path) -> None:
     """No flag names an instruction set: kernels get theirs from function attributes."""
     fuzzers = [str(CORE / "fuzz" / name) for name in FUZZERS]
-    compile_with(("-O2", "-Wall", "-Wextra", "-Werror"), "-c", *SOURCES, *fuzzers, into=tmp_path)
+    compile_with((*COMPILER, "-O2", "-Wall", "-Wextra", "-Werror"), "-c", *SOURCES, *fuzzers, into=tmp_path)

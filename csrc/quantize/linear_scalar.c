@@ -4,6 +4,8 @@
 #define LINEAR_NAME tsr_linear_scalar
 #define LINEAR_PATH TSR_CPU_SCALAR
 #define LINEAR_TARGET
+#define LINEAR_INLINE static
+#define LINEAR_UNROLL
 
 typedef struct words {
     int16_t at[LINEAR_STEP];

@@ -10,7 +10,12 @@
  *   dot(ints, words, words)      adds the products of elements 2 l and 2 l + 1 to lane l
  *   add_scaled(floats, ints, f)  adds f times each; product and sum are rounded one by one
  *   store_floats(dst, floats)
+ * and LINEAR_INLINE and LINEAR_UNROLL, if vectors cannot be kept in registers anyway.
  */
+#ifndef LINEAR_INLINE
+#define LINEAR_INLINE TSR_INLINE
+#define LINEAR_UNROLL TSR_UNROLL
+#endif
 
 LINEAR_TARGET TSR_INLINE words load_weights(const uint8_t *src, int bits, int is_signed) {
     return bits == 8 ? load_bytes(src, is_signed) : load_nibbles(src, is_signed);
@@ -23,19 +28,19 @@ TSR_INLINE float sum_of_lanes(float lanes[LINEAR_LANES]) {
 }
 
 /* One step: its weights, less the zero points of their groups, times the activations from `in` on. */
-LINEAR_TARGET TSR_INLINE void add_step(ints *part, const uint8_t *const *src, const words *zero, const int16_t *in,
+LINEAR_TARGET LINEAR_INLINE void add_step(ints *part, const uint8_t *const *src, const words *zero, const int16_t *in,
                                        size_t n_padded, const int n_rows, const int n_out, const int bits,
                                        const int is_signed) {
     words weights[4];
-    TSR_UNROLL
+    LINEAR_UNROLL
     for (int o = 0; o < n_out; o++) {
         weights[o] = load_weights(src[o], bits, is_signed);
         if (!is_signed) weights[o] = less(weights[o], zero[o]);
     }
-    TSR_UNROLL
+    LINEAR_UNROLL
     for (int r = 0; r < n_rows; r++) {
         const words activations = load_words(in + (size_t)r * n_padded);
-        TSR_UNROLL
+        LINEAR_UNROLL
         for (int o = 0; o < n_out; o++)
             part[r * n_out + o] = dot(part[r * n_out + o], weights[o], activations);
     }
@@ -43,7 +48,7 @@ LINEAR_TARGET TSR_INLINE void add_step(ints *part, const uint8_t *const *src, co
 
 /* n_out features from `row` on, for n_rows of activations from `at` on: 8 sums at the most, so that they stay in
  * registers, and 4 at the least where there are so many, so that they need not wait for each other. */
-LINEAR_TARGET TSR_INLINE void multiply_tile(float *dst, const tsr_linear *w, const linear_input *x, size_t at,
+LINEAR_TARGET LINEAR_INLINE void multiply_tile(float *dst, const tsr_linear *w, const linear_input *x, size_t at,
                                             size_t row, const int n_rows, const int n_out, const int bits,
                                             const int is_signed) {
     const size_t n_row_bytes = (w->n_in * (size_t)bits + 7) / 8, step = LINEAR_STEP * (size_t)bits / 8;
@@ -57,37 +62,37 @@ LINEAR_TARGET TSR_INLINE void multiply_tile(float *dst, const tsr_linear *w, con
     words zero[4];
     floats sum[8];
 
-    TSR_UNROLL
+    LINEAR_UNROLL
     for (int o = 0; o < n_out; o++) src[o] = w->values + (row + (size_t)o) * n_row_bytes;
-    TSR_UNROLL
+    LINEAR_UNROLL
     for (int s = 0; s < n_rows * n_out; s++) sum[s] = no_floats();
     for (size_t k = 0; k < n_blocks; k++) {
         const size_t n = k + 1 < n_blocks ? x->block : w->n_in - k * x->block;
         ints part[8];
-        TSR_UNROLL
+        LINEAR_UNROLL
         for (int s = 0; s < n_rows * n_out; s++) part[s] = no_ints();
         if (!is_signed) {
-            TSR_UNROLL
+            LINEAR_UNROLL
             for (int o = 0; o < n_out; o++) zero[o] = all_words(zero_point[(size_t)o * n_groups]);
         }
         for (size_t i = n / LINEAR_STEP; i; i--) {
             add_step(part, src, zero, in, n_padded, n_rows, n_out, bits, is_signed);
             in += LINEAR_STEP;
-            TSR_UNROLL
+            LINEAR_UNROLL
             for (int o = 0; o < n_out; o++) src[o] += step;
         }
         if (TSR_UNLIKELY(n % LINEAR_STEP)) {
             uint8_t rest[4][LINEAR_STEP] = {{0}};
-            TSR_UNROLL
+            LINEAR_UNROLL
             for (int o = 0; o < n_out; o++) {
                 memcpy(rest[o], src[o], (n % LINEAR_STEP * (size_t)bits + 7) / 8);
                 src[o] = rest[o];
             }
             add_step(part, src, zero, in, n_padded, n_rows, n_out, bits, is_signed);
         }
-        TSR_UNROLL
+        LINEAR_UNROLL
         for (int r = 0; r < n_rows; r++)
-            TSR_UNROLL
+            LINEAR_UNROLL
             for (int o = 0; o < n_out; o++)
                 sum[r * n_out + o] = add_scaled(sum[r * n_out + o], part[r * n_out + o],
                                                 factor[(size_t)r * n_blocks] * scale[(size_t)o * n_groups]);
@@ -98,9 +103,9 @@ LINEAR_TARGET TSR_INLINE void multiply_tile(float *dst, const tsr_linear *w, con
             if (!is_signed) zero_point++;
         }
     }
-    TSR_UNROLL
+    LINEAR_UNROLL
     for (int r = 0; r < n_rows; r++)
-        TSR_UNROLL
+        LINEAR_UNROLL
         for (int o = 0; o < n_out; o++) {
             float lanes[LINEAR_LANES];
             store_floats(lanes, sum[r * n_out + o]);
