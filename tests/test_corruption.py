@@ -276,11 +276,14 @@ CORE_ERRORS = (
     "table_long",
     "count",
     "code_unassigned",
+    "codebook_index",
     "positions",
 )
 
-# Mistakes of callers, and what only the data of a `HuffmanCode` can have (tests/test_huffman_code.py).
+# Mistakes of callers, and what only the data of a `HuffmanCode` (tests/test_huffman_code.py) or of a codebook
+# can have.
 NOT_IN_FRAMES = {"dst_too_small", "lzw_symbol", "table_length", "table_long", "count", "code_unassigned"}
+NOT_IN_FRAMES |= {"codebook_index"}
 
 
 def test_each_data_error_has_a_file() -> None:

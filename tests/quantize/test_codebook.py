@@ -420,6 +420,8 @@ def test_components_round_trip(arguments: dict[str, Any]) -> None:
     arrays, fields = c.components()
     again = CodebookArray.from_components(arrays, json.loads(json.dumps(fields)))
     np.testing.assert_array_equal(again.dequantize(), c.dequantize())
+    assert again.mse is None
+    again.mse = c.mse
     assert repr(again) == repr(c)
     assert again.nbytes == c.nbytes
 

@@ -252,6 +252,7 @@ class QuantizedArray:
         ValueError
             If something is missing, or the parts do not fit together.
         """
+        cls.component_layout(fields)
         with fields_of("a quantized array"):
             return cls(
                 arrays["values"],

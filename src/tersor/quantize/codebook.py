@@ -266,6 +266,7 @@ class CodebookArray:
         ValueError
             If something is missing, or the parts do not fit together.
         """
+        cls.component_layout(fields)
         with fields_of("a codebook array"):
             return cls(
                 arrays["indices"],
